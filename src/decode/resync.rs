@@ -1,0 +1,91 @@
+//! Finding the way again behind bytes that are not JSON.
+
+use crate::json::{Scanner, Tape, value_end_lexical};
+
+/// How many places that look like the start of a record are tried.
+const CANDIDATES_MAX: usize = 64;
+
+/// Members of which a record of ours has at least one.
+const RECORD_KEYS: &[&str] = &[
+    "eventVersion", "eventSource", "eventName", "eventID", "eventId", "eventTime", "eventType", "eventCategory", "userIdentity", "awsRegion",
+    "insightDetails",
+];
+
+/// Whether this object is one of the records that we know, by its members.
+pub(super) fn is_record(tape: &Tape, text: &str) -> bool {
+    tape.children(0).any(|at| RECORD_KEYS.contains(&&*tape.key(at, text)))
+}
+
+/// Where a bad element of an array ends, when what follows it shows that it does.
+pub(super) fn element_end(rest: &[u8]) -> Option<usize> {
+    let end = if matches!(rest.first(), Some(b'{' | b'[')) {
+        value_end_lexical(rest, 0)?
+    } else {
+        memchr::memchr2(b',', b']', rest)?
+    };
+    let next = rest[end..].iter().find(|b| !b.is_ascii_whitespace())?;
+    matches!(next, b',' | b']').then_some(end)
+}
+
+/// Where the next record starts behind a bad one whose quotes or brackets do not pair: at the first `},{` (or
+/// line) from which a record scans.
+pub(super) fn next_record(scanner: &mut Scanner, rest: &[u8]) -> Option<usize> {
+    let mut tape = Tape::default();
+    let mut candidates = memchr::memchr2_iter(b',', b'\n', rest)
+        .filter(|at| *at == 0 || rest[*at] == b'\n' || rest[..*at].trim_ascii_end().ends_with(b"}"))
+        .filter_map(|at| {
+            let start = at + 1 + rest[at + 1..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+            (rest.get(start) == Some(&b'{')).then_some(start)
+        })
+        .take(CANDIDATES_MAX);
+    candidates.find(|start| {
+        let record = &rest[*start..];
+        match scanner.scan(record, 0, &mut tape) {
+            Ok(end) => std::str::from_utf8(&record[..end]).is_ok_and(|text| is_record(&tape, text)),
+            Err(_) => false,
+        }
+    })
+}
+
+/// Brackets and quotes, followed over any number of windows: finds the end of a value too long to hold.
+#[derive(Debug, Default)]
+pub(super) struct Skipper {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Skipper {
+    /// A skipper that starts inside `depth` brackets.
+    pub(super) fn inside(depth: usize) -> Self {
+        Self { depth, ..Self::default() }
+    }
+
+    /// Takes the next bytes; where the value ends in them, the offset behind it.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.escaped {
+                self.escaped = false;
+            } else if self.in_string {
+                match byte {
+                    b'"' => self.in_string = false,
+                    b'\\' => self.escaped = true,
+                    _ => {}
+                }
+            } else {
+                match byte {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' => {
+                        self.depth = self.depth.saturating_sub(1);
+                        if self.depth == 0 {
+                            return Some(at + 1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,264 @@
+//! An event in memory, and what everything that holds events can be asked for.
+
+use super::{Col, EventId, Flags, column};
+use std::borrow::Cow;
+
+/// The kinds of event that we make ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventType {
+    /// A CloudTrail record.
+    CloudTrail,
+}
+
+impl EventType {
+    /// All types.
+    pub const ALL: &'static [Self] = &[Self::CloudTrail];
+
+    /// The name in `event_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CloudTrail => "cloudtrail",
+        }
+    }
+
+    /// The type of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|it| it.name() == name)
+    }
+}
+
+/// One value of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Val<'a> {
+    /// The source does not state it.
+    #[default]
+    Null,
+    /// A text.
+    Text(Cow<'a, str>),
+    /// A number, or a time in ms.
+    Int(i64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl<'a> Val<'a> {
+    /// The text, where it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A text that outlives the event.
+    pub fn of(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+/// Anything that holds one event: a normalized record, or a row of the store.
+pub trait Row {
+    /// The event's identity.
+    fn id(&self) -> EventId;
+    /// What it says, hashed.
+    fn fingerprint(&self) -> u64;
+    /// Calls `each` with type, name, ARN and account of every resource; absent parts are empty.
+    fn resources(&self, each: &mut dyn FnMut([&str; 4]));
+    /// The members that the whole delivery shares, up to `"index":`, ready to write. None: to be made from the columns.
+    fn shared_json(&self) -> Option<&str> {
+        None
+    }
+    /// The value of a column that is not a list.
+    fn val(&self, col: Col) -> Val<'_>;
+    /// Calls `each` with every text of a list column.
+    fn list(&self, col: Col, each: &mut dyn FnMut(&str));
+}
+
+/// One resource that a record names. Absent parts are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resource<'a> {
+    /// Its type, as CloudFormation or Kubernetes names it.
+    pub kind: Cow<'a, str>,
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// Its ARN.
+    pub arn: Cow<'a, str>,
+    /// The account that owns it.
+    pub account_id: Cow<'a, str>,
+}
+
+/// What an operator says of an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Label {
+    /// Its display name.
+    pub name: Option<String>,
+    /// `key=value` texts.
+    pub labels: Vec<String>,
+}
+
+/// What all events of one delivery have in common.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// From configuration.
+    pub organization_id: String,
+    /// The source's stable id.
+    pub agent_id: String,
+    /// The source's name.
+    pub source: String,
+    /// Where the bytes came from.
+    pub uri: String,
+    /// The account that the object's key names, to compare records with.
+    pub key_account: Option<String>,
+    /// What is known of accounts.
+    pub accounts: std::sync::Arc<std::collections::HashMap<String, Label>>,
+    /// When the delivery was taken up, ms: stands in for missing event times.
+    pub now_ms: i64,
+    /// Filled by [`Context::render`].
+    pub shared_json: String,
+}
+
+impl Context {
+    /// Writes down once what every event of the delivery would write again.
+    #[must_use]
+    pub fn render(mut self) -> Self {
+        let mut out = Vec::new();
+        super::json::shared(&self.organization_id, &self.agent_id, &self.source, &self.uri, &mut out);
+        self.shared_json = String::from_utf8(out).unwrap_or_default();
+        self
+    }
+}
+
+/// One event, borrowing from the record that it was made of.
+#[derive(Debug, Clone)]
+pub struct Event<'a> {
+    /// The event's identity.
+    pub id: EventId,
+    /// What it says, hashed.
+    pub fingerprint: u64,
+    /// When it happened, ms.
+    pub event_time: i64,
+    /// Which kind it is.
+    pub event_type: EventType,
+    /// What is unusual about it.
+    pub flags: Flags,
+    /// Position in its object.
+    pub index: u64,
+    /// What it shares with its neighbours.
+    pub context: &'a Context,
+    /// What is known of its account.
+    pub label: Option<&'a Label>,
+    /// The resources that it names.
+    pub resources: Vec<Resource<'a>>,
+    /// `raw`: compact, masked.
+    pub raw: Cow<'a, str>,
+    vals: [Val<'a>; FREE],
+}
+
+/// The columns from `User` to `Verbs`: those that a normalizer sets one by one.
+const FREE_FROM: usize = Col::CloudProvider as usize;
+const FREE_TO: usize = Col::Raw as usize;
+const FREE: usize = FREE_TO - FREE_FROM;
+
+impl<'a> Event<'a> {
+    /// An event of which nothing is known yet.
+    pub fn new(event_type: EventType, context: &'a Context, index: u64, raw: Cow<'a, str>) -> Self {
+        Self {
+            id: EventId::default(),
+            fingerprint: 0,
+            event_time: 0,
+            event_type,
+            flags: Flags::default(),
+            index,
+            context,
+            label: None,
+            resources: Vec::new(),
+            raw,
+            vals: [const { Val::Null }; FREE],
+        }
+    }
+
+    /// Sets a column between `CloudProvider` and `Verbs`; others are fields of their own.
+    pub fn set(&mut self, col: Col, val: Val<'a>) {
+        if let Some(slot) = (col as usize).checked_sub(FREE_FROM).and_then(|at| self.vals.get_mut(at)) {
+            *slot = val;
+        }
+    }
+
+    /// Sets a text, where there is one.
+    pub fn set_text(&mut self, col: Col, text: Option<Cow<'a, str>>) {
+        if let Some(text) = text {
+            self.set(col, Val::Text(text));
+        }
+    }
+
+    /// The value of a column that was set.
+    pub fn get(&self, col: Col) -> &Val<'a> {
+        const NULL: Val<'static> = Val::Null;
+        (col as usize).checked_sub(FREE_FROM).and_then(|at| self.vals.get(at)).unwrap_or(&NULL)
+    }
+
+    /// Every column that was set one by one, with its value.
+    pub fn set_columns(&self) -> impl Iterator<Item = (Col, &Val<'a>)> {
+        column::ALL[FREE_FROM..FREE_TO].iter().copied().zip(&self.vals).filter(|(_, val)| **val != Val::Null)
+    }
+}
+
+fn borrowed<'v, 'a: 'v>(val: &'v Val<'a>) -> Val<'v> {
+    match val {
+        Val::Text(text) => Val::Text(Cow::Borrowed(text)),
+        Val::Null => Val::Null,
+        Val::Int(n) => Val::Int(*n),
+        Val::Bool(b) => Val::Bool(*b),
+    }
+}
+
+impl Row for Event<'_> {
+    fn id(&self) -> EventId {
+        self.id
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    fn resources(&self, each: &mut dyn FnMut([&str; 4])) {
+        self.resources.iter().for_each(|it| each([&it.kind, &it.name, &it.arn, &it.account_id]));
+    }
+
+    fn shared_json(&self) -> Option<&str> {
+        Some(&self.context.shared_json).filter(|it| !it.is_empty()).map(String::as_str)
+    }
+
+    fn val(&self, col: Col) -> Val<'_> {
+        match col {
+            Col::Id => Val::Text(Cow::Owned(self.id.to_string())),
+            Col::Fingerprint => Val::Text(Cow::Owned(format!("{:016x}", self.fingerprint))),
+            Col::InsertTime => Val::Int(self.context.now_ms),
+            Col::EventTime => Val::Int(self.event_time),
+            Col::EventType => Val::of(self.event_type.name()),
+            Col::OrganizationId if !self.context.organization_id.is_empty() => Val::of(&self.context.organization_id),
+            Col::AgentId => Val::of(&self.context.agent_id),
+            Col::OriginSource => Val::of(&self.context.source),
+            Col::OriginUri => Val::of(&self.context.uri),
+            Col::OriginIndex => Val::Int(self.index as i64),
+            Col::MatchState => Val::of("UNMATCHED"),
+            Col::NumMatched | Col::NumSuppressed => Val::Int(0),
+            Col::Raw => Val::of(&self.raw),
+            Col::FieldsVersion => Val::Int(super::FIELDS_VERSION),
+            Col::AccountName => self.label.and_then(|it| it.name.as_deref()).map_or(Val::Null, Val::of),
+            col => borrowed(self.get(col)),
+        }
+    }
+
+    fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {
+        match col {
+            Col::FlagNames => self.flags.names().for_each(each),
+            Col::ResourcesType => self.resources.iter().for_each(|it| each(&it.kind)),
+            Col::ResourcesName => self.resources.iter().for_each(|it| each(&it.name)),
+            Col::ResourcesArn => self.resources.iter().for_each(|it| each(&it.arn)),
+            Col::ResourcesAccountId => self.resources.iter().for_each(|it| each(&it.account_id)),
+            Col::Labels => self.label.into_iter().flat_map(|it| &it.labels).for_each(|it| each(it)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Who called: `userIdentity` (protocols.md §1.3).
+
+use crate::event::{Col, Event, Val};
+use crate::json::{Kind, Tape};
+use std::borrow::Cow;
+
+/// The members of `userIdentity` that we use, as node numbers.
+#[derive(Default)]
+struct Identity {
+    kind: Option<usize>,
+    principal_id: Option<usize>,
+    arn: Option<usize>,
+    account_id: Option<usize>,
+    access_key_id: Option<usize>,
+    user_name: Option<usize>,
+    invoked_by: Option<usize>,
+    session_context: Option<usize>,
+    on_behalf_of: Option<usize>,
+}
+
+/// A look into one record.
+pub(super) struct Text<'s> {
+    pub(super) tape: &'s Tape,
+    pub(super) text: &'s str,
+}
+
+impl<'s> Text<'s> {
+    /// The node's text, where it is a string that says something.
+    pub(super) fn string(&self, at: Option<usize>) -> Option<Cow<'s, str>> {
+        self.tape.string(at?, self.text).filter(|it| !it.is_empty())
+    }
+
+    pub(super) fn member(&self, at: Option<usize>, name: &str) -> Option<usize> {
+        self.tape.member(at?, name, self.text)
+    }
+
+    /// A boolean, or a string that spells one.
+    pub(super) fn boolean(&self, at: Option<usize>) -> Option<bool> {
+        match self.tape.nodes.get(at?)?.kind {
+            Kind::True => Some(true),
+            Kind::False => Some(false),
+            _ => match &*self.string(at)? {
+                "true" | "True" => Some(true),
+                "false" | "False" => Some(false),
+                _ => None,
+            },
+        }
+    }
+
+    /// The node, where it is an object or array with something in it.
+    pub(super) fn container(&self, at: Option<usize>) -> Option<usize> {
+        at.filter(|at| matches!(self.tape.nodes[*at].kind, Kind::Object | Kind::Array))
+    }
+}
+
+/// Sets what the record says of its caller; returns the caller's account.
+pub(super) fn set<'s>(event: &mut Event<'s>, look: &Text<'s>, node: Option<usize>) {
+    let Some(node) = node.filter(|at| look.tape.nodes[*at].kind == Kind::Object) else { return };
+    let identity = members(look, node);
+    let kind = look.string(identity.kind);
+    let arn = look.string(identity.arn);
+    let principal_id = look.string(identity.principal_id);
+    let issuer = look.member(identity.session_context, "sessionIssuer");
+    let invoked_by = look.string(identity.invoked_by);
+
+    let (arn_role, arn_session) = arn.as_ref().map_or((None, None), session_of_arn);
+    let user_name = look.string(identity.user_name);
+    let issuer_name = look.string(look.member(issuer, "userName"));
+    let user = match kind.as_deref() {
+        Some("Root") => Some(Cow::Borrowed("root")),
+        Some("AssumedRole" | "Role") => issuer_name.or(arn_role).or(user_name).or_else(|| before_colon(principal_id.clone())),
+        Some("FederatedUser") => issuer_name.or(user_name).or_else(|| before_colon(principal_id.clone())),
+        Some("AWSService") => invoked_by.clone().or_else(|| principal_id.clone()),
+        Some("IdentityCenterUser") => look.string(look.member(identity.on_behalf_of, "userId")).or(user_name),
+        Some("AWSAccount") => user_name.or(arn_role).or_else(|| before_colon(principal_id.clone())),
+        Some(_) => user_name.or(issuer_name).or_else(|| arn.as_ref().map(last_of_arn)),
+        None => user_name.or_else(|| invoked_by.clone()),
+    };
+    event.set_text(Col::User, user);
+    if kind.as_deref() == Some("AssumedRole") || arn_session.is_some() {
+        event.set_text(Col::SessionName, arn_session.or_else(|| after_colon(principal_id.as_ref())));
+    }
+    event.set_text(Col::UserType, kind);
+    event.set_text(Col::UserId, arn.or(principal_id));
+    event.set_text(Col::ActorAccountId, look.string(identity.account_id));
+    event.set_text(Col::AccessKey, look.string(identity.access_key_id));
+    event.set_text(Col::SourceIdentity, look.string(look.member(identity.session_context, "sourceIdentity")));
+    let attributes = look.member(identity.session_context, "attributes");
+    if let Some(mfa) = look.boolean(look.member(attributes, "mfaAuthenticated")) {
+        event.set(Col::Mfa, Val::Bool(mfa));
+    }
+    let assumed_root = look.boolean(look.member(identity.session_context, "assumedRoot")) == Some(true);
+    let on_behalf_of = look.string(look.member(identity.on_behalf_of, "userId"));
+    event.set_text(Col::ImpersonatedUser, if assumed_root { Some(Cow::Borrowed("root")) } else { on_behalf_of });
+}
+
+fn members(look: &Text<'_>, node: usize) -> Identity {
+    let mut it = Identity::default();
+    for at in look.tape.children(node) {
+        let slot = match &*look.tape.key(at, look.text) {
+            "type" => &mut it.kind,
+            "principalId" => &mut it.principal_id,
+            "arn" => &mut it.arn,
+            "accountId" => &mut it.account_id,
+            "accessKeyId" => &mut it.access_key_id,
+            "userName" => &mut it.user_name,
+            "invokedBy" => &mut it.invoked_by,
+            "sessionContext" => &mut it.session_context,
+            "onBehalfOf" => &mut it.on_behalf_of,
+            _ => continue,
+        };
+        *slot = Some(at);
+    }
+    it
+}
+
+/// Role and session of `arn:aws:sts::1:assumed-role/ROLE/SESSION`; the name of a federated user is its session.
+fn session_of_arn<'s>(arn: &Cow<'s, str>) -> (Option<Cow<'s, str>>, Option<Cow<'s, str>>) {
+    let Some(resource) = arn.splitn(6, ':').nth(5) else { return (None, None) };
+    let from = arn.len() - resource.len();
+    if let Some(rest) = resource.strip_prefix("assumed-role/") {
+        let rest_from = from + resource.len() - rest.len();
+        let role_end = rest.find('/').map_or(arn.len(), |at| rest_from + at);
+        return (slice(arn, rest_from, role_end), slice(arn, (role_end + 1).min(arn.len()), arn.len()));
+    }
+    let federated = resource.strip_prefix("federated-user/").map(|rest| arn.len() - rest.len());
+    (None, federated.and_then(|start| slice(arn, start, arn.len())))
+}
+
+fn slice<'s>(text: &Cow<'s, str>, from: usize, to: usize) -> Option<Cow<'s, str>> {
+    let part = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(from..to)?),
+        Cow::Owned(text) => Cow::Owned(text.get(from..to)?.to_owned()),
+    };
+    (!part.is_empty()).then_some(part)
+}
+
+fn last_of_arn<'s>(arn: &Cow<'s, str>) -> Cow<'s, str> {
+    let from = arn.rfind(['/', ':']).map_or(0, |at| at + 1);
+    slice(arn, from, arn.len()).unwrap_or_else(|| arn.clone())
+}
+
+fn before_colon(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
+    let text = text?;
+    let end = text.find(':').unwrap_or(text.len());
+    slice(&text, 0, end)
+}
+
+fn after_colon<'s>(text: Option<&Cow<'s, str>>) -> Option<Cow<'s, str>> {
+    let text = text?;
+    slice(text, text.find(':')? + 1, text.len())
+}
