@@ -68,7 +68,7 @@ columns! {
     NumSuppressed Int false "alert_metadata_num_suppressed" "alert_metadata.num_suppressed" "How many matches a suppression hid.";
     FlagNames List false "flags" "flags" "What is unusual about the event.";
     User Text true "user" "user" "The lasting principal: user, role, service or `root`.";
-    SessionName Text false "session_name" "session_name" "The session part of an assumed role.";
+    SessionName Text true "session_name" "session_name" "The session part of an assumed role.";
     SourceIdentity Text false "source_identity" "source_identity" "`sourceIdentity` of the session.";
     UserType Text false "user_type" "user_type" "`userIdentity.type`; in Kubernetes `ServiceAccount`, `Node`, `Anonymous`, `User`.";
     UserId Text false "user_id" "user_id" "ARN, else the principal's id.";

@@ -1,0 +1,188 @@
+//! The service put together: store, pipeline, sources, admin port; started in the order of the flow, and stopped in it.
+
+use crate::admin::{self, Admin};
+use crate::clock::Clock;
+use crate::config::{Config, SourceConfig};
+use crate::event::Label;
+use crate::filter::Filter;
+use crate::metrics::Metrics;
+use crate::pipeline::{Pipeline, Settings, SourceSettings};
+use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory};
+use crate::store::{Counts, Store, StoreError, StoreOptions};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Why the service did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store did not open, or broke.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configuration does not work.
+    #[error("{0}")]
+    Config(String),
+    /// The admin port could not be opened.
+    #[error("admin.listen {address}: {source}; is another process using it?")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// How the service runs.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// End when every source is idle.
+    pub is_drain: bool,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Runs until a signal, or until all is read when draining; returns this run's sum.
+pub async fn run(config: Config, options: RunOptions) -> Result<Counts, AppError> {
+    let store_options = StoreOptions {
+        retention_hours: i64::from(config.retention_hours),
+        clock: options.clock.clone(),
+        ..StoreOptions::new(&config.data_dir)
+    };
+    let store = Store::open(store_options)?;
+    let result = run_on(&store, config, options).await;
+    // Also after an error: the threads end, and the lock is given back.
+    let closing = store.clone();
+    let _ = tokio::task::spawn_blocking(move || closing.close()).await;
+    result
+}
+
+async fn run_on(store: &Store, config: Config, options: RunOptions) -> Result<Counts, AppError> {
+    let before = sum(store);
+    let metrics = Arc::new(Metrics::default());
+    let health = Arc::new(Health::default());
+    let settings = settings(store, &config).await?;
+    let pipeline = Pipeline::new(store.clone(), settings, options.clock.clone(), Arc::clone(&metrics));
+    let (stop, stopped) = watch::channel(false);
+    let at = Surroundings {
+        handoff: Arc::new(pipeline),
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        clock: options.clock,
+        stop: stopped.clone(),
+        is_drain: options.is_drain,
+    };
+    let admin = open_admin(&config, Admin { metrics, health, store: store.clone() }, stopped).await?;
+    let mut sources = JoinSet::new();
+    for source in config.sources {
+        tracing::info!(source = source.name(), "starts");
+        match source {
+            SourceConfig::CloudtrailSqs(config) => sources.spawn(cloudtrail_sqs::run(config, at.clone())),
+            SourceConfig::Directory(config) => sources.spawn(directory::run(config, at.clone())),
+        };
+    }
+    drop(at);
+    let is_stopped = tokio::select! {
+        () = all(&mut sources) => false,
+        () = signal() => true,
+    };
+    let _ = stop.send(true);
+    if is_stopped {
+        tracing::info!("stopping: what is in hand is finished");
+        let deadline = Duration::from_secs(config.shutdown_timeout_secs);
+        if tokio::time::timeout(deadline, all(&mut sources)).await.is_err() {
+            tracing::warn!(?deadline, "not finished in time; what is left is not acknowledged and comes again");
+            sources.abort_all();
+        }
+    }
+    store.seal().await;
+    if let Some(admin) = admin {
+        let _ = admin.await;
+    }
+    Ok(difference(&sum(store), &before))
+}
+
+async fn all(sources: &mut JoinSet<()>) {
+    while let Some(ended) = sources.join_next().await {
+        if let Err(error) = ended {
+            if error.is_panic() {
+                tracing::error!(%error, "a source failed; this is a bug");
+            }
+        }
+    }
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> {
+    let lists = config.read_lists().map_err(AppError::Config)?;
+    let mut sources = HashMap::new();
+    for source in &config.sources {
+        let drop: Result<Vec<_>, _> = source.drop().iter().map(|it| Filter::new(it, &lists)).collect();
+        let drop = drop.map_err(|error| AppError::Config(format!("source `{}`, drop: {error}", source.name())))?;
+        let agent_id = store.agent_id(source.name()).await?;
+        sources.insert(source.name().to_owned(), SourceSettings { agent_id, drop });
+    }
+    let label = |it: &crate::config::AccountConfig| Label {
+        name: it.name.clone(),
+        labels: it.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+    };
+    let accounts = config.accounts.iter().map(|(id, it)| (id.clone(), label(it))).collect();
+    Ok(Settings { organization_id: config.organization_id.clone(), accounts: Arc::new(accounts), sources })
+}
+
+async fn open_admin(config: &Config, admin: Admin, stop: watch::Receiver<bool>) -> Result<Option<tokio::task::JoinHandle<()>>, AppError> {
+    let Some(settings) = &config.admin else { return Ok(None) };
+    let listener = tokio::net::TcpListener::bind(&settings.listen)
+        .await
+        .map_err(|source| AppError::Listen { address: settings.listen.clone(), source })?;
+    tracing::info!(address = ?listener.local_addr().ok(), "admin port");
+    Ok(Some(tokio::spawn(async move {
+        let mut stop = stop;
+        let stopped = async move {
+            let _ = stop.wait_for(|it| *it).await;
+        };
+        if let Err(error) = admin::serve(admin, listener, stopped).await {
+            tracing::error!(%error, "the admin port ended");
+        }
+    })))
+}
+
+fn sum(store: &Store) -> Counts {
+    let mut counts = Counts::default();
+    for (_, name, value) in store.totals() {
+        match name.as_str() {
+            "received" => counts.received += value,
+            "stored" => counts.stored += value,
+            "duplicate" => counts.duplicate += value,
+            "quarantined" => counts.quarantined += value,
+            "filtered" => counts.filtered += value,
+            "conflict" => counts.conflict += value,
+            "account_mismatch" => counts.account_mismatch += value,
+            "late" => counts.late += value,
+            _ => {}
+        }
+    }
+    counts
+}
+
+fn difference(after: &Counts, before: &Counts) -> Counts {
+    Counts {
+        received: after.received - before.received,
+        stored: after.stored - before.stored,
+        duplicate: after.duplicate - before.duplicate,
+        quarantined: after.quarantined - before.quarantined,
+        filtered: after.filtered - before.filtered,
+        conflict: after.conflict - before.conflict,
+        account_mismatch: after.account_mismatch - before.account_mismatch,
+        late: after.late - before.late,
+    }
+}

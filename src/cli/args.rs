@@ -1,0 +1,176 @@
+//! The command line.
+
+use super::data::DataArgs;
+use crate::telemetry::LogFormat;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Collects what happens on the control planes of AWS and Kubernetes, and says when it matters.
+#[derive(Debug, Parser)]
+#[command(name = "planewatch", version, about, max_term_width = 100)]
+pub(super) struct Args {
+    /// What to log, as `info`, `debug` or `planewatch=debug,aws_config=warn`. Default: $PLANEWATCH_LOG, else info.
+    #[arg(long, global = true)]
+    pub(super) log_level: Option<String>,
+    /// How to log.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(super) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Runs sample data through the real pipeline, and says what to try next. Needs no configuration.
+    Demo(DemoArgs),
+    /// Runs the service.
+    Run(RunArgs),
+    /// Prints the events of files as JSON lines. Keeps nothing.
+    Replay(ReplayArgs),
+    /// Finds stored events, newest first.
+    Search(SearchArgs),
+    /// What could not become events.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Checks and describes the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Copies the state (ledger, quarantine, counters) while the service runs.
+    Backup(BackupArgs),
+    /// Prints completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// Where the demo keeps its files.
+    #[arg(long, default_value = "planewatch-demo")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The configuration file.
+    #[arg(short, long)]
+    pub(super) config: PathBuf,
+    /// End when every source is idle: the queue empty, the folder read.
+    #[arg(long)]
+    pub(super) drain: bool,
+    /// How the sum is printed at the end.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    /// Files and folders; `-` is standard input.
+    #[arg(required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// Write the events to this file instead of standard output.
+    #[arg(long)]
+    pub(super) output_file: Option<PathBuf>,
+    /// Print only events that match this filter.
+    #[arg(long)]
+    pub(super) filter: Option<String>,
+    /// How bad records are reported.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SearchArgs {
+    /// Which events, in the filter language: `eventName = "ConsoleLogin" and outcome = "failure"`. Empty: all.
+    #[arg(default_value = "")]
+    pub(super) filter: String,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+    /// Only events since then: `24h`, `7d`, or a time like 2026-01-02T03:04:05Z.
+    #[arg(long)]
+    pub(super) since: Option<String>,
+    /// Only events until then.
+    #[arg(long)]
+    pub(super) until: Option<String>,
+    /// At most so many events; 0: all.
+    #[arg(long, default_value_t = 100)]
+    pub(super) limit: usize,
+    /// How events are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QuarantineCommand {
+    /// Lists entries, oldest first.
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+        /// How entries are printed.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Shows one entry with the beginning of its bytes.
+    Show {
+        /// The entry's number.
+        id: i64,
+        #[command(flatten)]
+        data: DataArgs,
+        /// How the entry is printed.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Has the running (or next) `run` read entries again.
+    Replay(QuarantineIds),
+    /// Removes entries for good.
+    Drop(QuarantineIds),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct QuarantineIds {
+    /// The entries' numbers.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(super) ids: Vec<i64>,
+    /// All entries.
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Checks a configuration file and prints what it was understood to say.
+    Check {
+        /// The configuration file.
+        #[arg(short, long)]
+        config: PathBuf,
+    },
+    /// Prints the JSON Schema of the configuration file, for editors.
+    Schema,
+    /// Prints the JSON Schema of an event.
+    EventSchema,
+    /// Prints an example.
+    Example,
+    /// Prints the table of metrics.
+    Metrics,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BackupArgs {
+    /// The file to write; it must not be there yet.
+    pub(super) to: PathBuf,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+}

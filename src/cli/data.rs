@@ -1,0 +1,34 @@
+//! Which data folder a command looks at.
+
+use super::exit::Failure;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct DataArgs {
+    /// The data folder.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// The configuration file that names the data folder.
+    #[arg(short, long)]
+    config: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// The folder.
+    pub(super) fn dir(&self) -> Result<PathBuf, Failure> {
+        match (&self.data_dir, &self.config) {
+            (Some(dir), _) => Ok(dir.clone()),
+            (None, Some(config)) => Ok(crate::config::load(config)?.data_dir),
+            (None, None) => Err(Failure::new(super::Exit::Usage, "give --data-dir or --config")),
+        }
+    }
+
+    /// The lookup lists, where a configuration names them.
+    pub(super) fn lists(&self) -> Result<crate::filter::Lists, Failure> {
+        match &self.config {
+            Some(config) => crate::config::load(config)?.read_lists().map_err(|it| Failure::new(super::Exit::Usage, it)),
+            None => Ok(crate::filter::Lists::default()),
+        }
+    }
+}

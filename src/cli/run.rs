@@ -1,0 +1,35 @@
+//! `run`.
+
+use super::args::{Output, RunArgs};
+use super::exit::{Exit, Failure};
+use super::term;
+use crate::app::{self, RunOptions};
+use crate::store::Counts;
+
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let config = crate::config::load(&args.config)?;
+    let counts = block_on(app::run(config, RunOptions { is_drain: args.drain, ..RunOptions::default() }))??;
+    if args.drain {
+        print_sum(&counts, args.output)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs a future on a runtime of its own.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    Ok(result)
+}
+
+pub(super) fn print_sum(counts: &Counts, output: Output) -> Result<(), Failure> {
+    let Counts { received, stored, duplicate, quarantined, filtered, .. } = counts;
+    let line = match output {
+        Output::Json => format!(
+            "{{\"received\":{received},\"stored\":{stored},\"duplicate\":{duplicate},\"quarantined\":{quarantined},\"filtered\":{filtered}}}\n"
+        ),
+        Output::Text => format!("received {received} = stored {stored} + duplicate {duplicate} + quarantined {quarantined} + filtered {filtered}\n"),
+    };
+    term::print(line.as_bytes()).map(|_| ())
+}

@@ -1,0 +1,105 @@
+//! The keys of the configuration file.
+
+use crate::sources::cloudtrail_sqs::CloudTrailSqsConfig;
+use crate::sources::directory::DirectoryConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where events and state are kept.
+    pub data_dir: PathBuf,
+    /// Written into every event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub organization_id: String,
+    /// Where events come from.
+    pub sources: Vec<SourceConfig>,
+    /// Names and labels of AWS accounts, by account id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, AccountConfig>,
+    /// Lookup lists that filters name as `@name`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, ListConfig>,
+    /// Probes and metrics. Off where it is not configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminConfig>,
+    /// How long events are kept from their collection, hours.
+    #[serde(default = "retention_hours")]
+    pub retention_hours: u32,
+    /// How long a stop may take to finish what is in hand, seconds.
+    #[serde(default = "shutdown_timeout_secs")]
+    pub shutdown_timeout_secs: u64,
+}
+
+fn retention_hours() -> u32 {
+    72
+}
+
+fn shutdown_timeout_secs() -> u64 {
+    25
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SourceConfig {
+    /// CloudTrail log files in S3, announced through SQS.
+    CloudtrailSqs(CloudTrailSqsConfig),
+    /// Files in a folder.
+    Directory(DirectoryConfig),
+}
+
+impl SourceConfig {
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::CloudtrailSqs(it) => &it.name,
+            Self::Directory(it) => &it.name,
+        }
+    }
+
+    /// Its `drop` filters.
+    pub fn drop(&self) -> &[String] {
+        match self {
+            Self::CloudtrailSqs(it) => &it.drop,
+            Self::Directory(it) => &it.drop,
+        }
+    }
+}
+
+/// What is known of an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountConfig {
+    /// Its display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Labels, written into its events as `key=value`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A lookup list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ListConfig {
+    /// A file with one value a line; `#` starts a comment.
+    File(PathBuf),
+    /// The values.
+    Values(Vec<String>),
+}
+
+/// The admin port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Address and port. Without a login it may only be a loopback address, unless `allow_public` is set.
+    pub listen: String,
+    /// Listen on an address that others reach, without a login: for a pod's probes behind a network policy.
+    #[serde(default)]
+    pub allow_public: bool,
+}

@@ -1,0 +1,19 @@
+//! 2 · The filter language (FILTER.md): one language for search, rules, suppressions and `drop`.
+//!
+//! Text is parsed ([`parse`]) into an [`Expr`], which prints back canonically, and compiled into a [`Filter`] with
+//! its field names resolved, networks and regular expressions ready.
+
+mod ast;
+mod compile;
+mod error;
+mod eval;
+mod lex;
+mod matcher;
+mod parse;
+mod value;
+
+pub use ast::{Expr, Op, Path, Segment, Test, Value};
+pub use compile::{Filter, Lists, Required};
+pub use error::FilterError;
+pub use eval::Scratch;
+pub use parse::{FILTER_BYTES_MAX, LIST_VALUES_MAX, NESTING_MAX, parse};

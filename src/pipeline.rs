@@ -1,0 +1,354 @@
+//! 7 · The flow, in one place: a delivery in, a verdict out. Decode, normalize, drop, commit; then, and only then,
+//! the source hears that it may release what it holds.
+
+use crate::clock::{Clock, Stopwatch};
+use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, ReadError, Records, Reject};
+use crate::event::{Context, Label};
+use crate::filter::{Filter, Scratch};
+use crate::metrics::{self, Metrics};
+use crate::normalize::{Normalizer, mask_lexically, watched_keys};
+use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, NotTaken, Outcome};
+use crate::store::{Batch, Bulk, Intake, Parked, Store, StoreError};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Native records of one batch, about. A delivery with more goes to the store in pieces.
+const BATCH_RAW_BYTES: usize = 4 << 20;
+/// Events of one batch, at most.
+const BATCH_EVENTS: usize = 8_192;
+/// Decoded bytes that may wait for their commit, KiB.
+const WAITING_KIB: u32 = 20 << 10;
+/// How much a compressed delivery is taken to hold, as a multiple.
+const INFLATION: u64 = 12;
+/// Rejects of one delivery that are listed one by one; further ones are counted in one entry.
+const REJECTS_LISTED_MAX: usize = 1_000;
+
+/// What the pipeline does to a source's records.
+#[derive(Debug, Default)]
+pub struct SourceSettings {
+    /// Its stable id.
+    pub agent_id: String,
+    /// Records that match one of these are dropped.
+    pub drop: Vec<Filter>,
+}
+
+/// Everything that the pipeline is told.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// From configuration.
+    pub organization_id: String,
+    /// What is known of accounts.
+    pub accounts: Arc<HashMap<String, Label>>,
+    /// By the source's name.
+    pub sources: HashMap<String, SourceSettings>,
+}
+
+/// Decodes and commits deliveries, as many at once as there are cores.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    decoding: Semaphore,
+    waiting: Arc<Semaphore>,
+    workers: Mutex<Vec<Worker>>,
+}
+
+/// Working memory of one decoder.
+#[derive(Debug)]
+struct Worker {
+    buffers: Buffers,
+    normalizer: Normalizer,
+    scratch: Scratch,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self { buffers: Buffers::new(watched_keys()), normalizer: Normalizer::default(), scratch: Scratch::default() }
+    }
+}
+
+/// What decoding made of a delivery.
+enum Decoded {
+    /// It fits one commit with others.
+    Small(Box<Intake>),
+    /// It went to the store in pieces, and the end is known.
+    Large(Result<(), Arc<StoreError>>),
+    /// Something in it is bad, and it was not final.
+    Suspect(String),
+}
+
+impl Pipeline {
+    /// A pipeline into this store.
+    pub fn new(store: Store, settings: Settings, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let inner = Inner {
+            store,
+            settings,
+            clock,
+            metrics,
+            decoding: Semaphore::new(cores),
+            waiting: Arc::new(Semaphore::new(WAITING_KIB as usize)),
+            workers: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    async fn take(&self, delivery: Delivery) -> Result<Outcome, NotTaken> {
+        let not_taken = |error: &dyn std::error::Error| NotTaken(error.to_string());
+        if let Some(why) = self.inner.store.paused() {
+            return Err(not_taken(&StoreError::Paused(why)));
+        }
+        let share = (delivery.bytes.saturating_mul(INFLATION) >> 10).clamp(64, BATCH_RAW_BYTES as u64 >> 10) as u32;
+        let _waiting = self.inner.waiting.acquire_many(share).await.map_err(|it| not_taken(&it))?;
+        let source = delivery.source.clone();
+        let decoding = self.inner.decoding.acquire().await.map_err(|it| not_taken(&it))?;
+        let inner = Arc::clone(&self.inner);
+        let decoded = tokio::task::spawn_blocking(move || inner.decode(delivery)).await.map_err(|it| not_taken(&it))?;
+        drop(decoding);
+        match decoded.map_err(|it| not_taken(&it))? {
+            Decoded::Suspect(why) => Ok(Outcome::Suspect(why)),
+            Decoded::Large(result) => result.map(|()| Outcome::Done).map_err(|it| not_taken(&*it)),
+            Decoded::Small(intake) => {
+                let watch = Stopwatch::start();
+                let result = self.inner.store.commit(*intake).await;
+                self.inner.metrics.observe(&metrics::COMMIT, &source, watch.elapsed());
+                result.map(|_| Outcome::Done).map_err(|it| not_taken(&*it))
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn decode(&self, delivery: Delivery) -> Result<Decoded, ReadError> {
+        let popped = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut worker = popped.unwrap_or_else(Worker::new);
+        let result = Run::new(self, delivery).go(&mut worker);
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        result
+    }
+}
+
+/// One delivery on its way through.
+struct Run<'p> {
+    inner: &'p Inner,
+    delivery: Delivery,
+    context: Context,
+    drop: &'p [Filter],
+    intake: Intake,
+    batch: Batch,
+    bulk: Option<Bulk>,
+    rejects_unlisted: u64,
+    failed: Option<Arc<StoreError>>,
+}
+
+impl<'p> Run<'p> {
+    fn new(inner: &'p Inner, mut delivery: Delivery) -> Self {
+        let settings = inner.settings.sources.get(&delivery.source);
+        let context = Context {
+            organization_id: inner.settings.organization_id.clone(),
+            agent_id: settings.map(|it| it.agent_id.clone()).unwrap_or_default(),
+            source: delivery.source.clone(),
+            uri: delivery.uri.clone(),
+            key_account: delivery.key_account.take(),
+            accounts: Arc::clone(&inner.settings.accounts),
+            now_ms: inner.clock.now_ms(),
+            shared_json: String::new(),
+        };
+        let intake = Intake {
+            source: delivery.source.clone(),
+            object: delivery.object.take(),
+            is_again: delivery.is_again,
+            file: delivery.file.take(),
+            bytes: delivery.bytes,
+            skipped: std::mem::take(&mut delivery.skipped),
+            settles: std::mem::take(&mut delivery.settles),
+            settles_uri: delivery.settles_uri.then(|| delivery.uri.clone()),
+            ..Intake::default()
+        };
+        Self {
+            inner,
+            delivery,
+            context,
+            drop: settings.map_or(&[], |it| &it.drop),
+            intake,
+            batch: Batch::new(crate::event::EventType::CloudTrail),
+            bulk: None,
+            rejects_unlisted: 0,
+            failed: None,
+        }
+    }
+
+    fn go(mut self, worker: &mut Worker) -> Result<Decoded, ReadError> {
+        if let Some(set_aside) = self.delivery.set_aside.take() {
+            self.intake.rejects.push(Parked {
+                uri: self.delivery.uri.clone(),
+                index: None,
+                reason: set_aside.reason,
+                detail: set_aside.detail,
+                bytes: set_aside.bytes,
+                excerpt: excerpt(&set_aside.excerpt),
+                object: self.delivery.pointer.clone(),
+                next_try_ms: set_aside.next_try_ms,
+                tries: 0,
+            });
+            // An object that is only pointed to was not read: the ledger does not have it yet.
+            if self.delivery.pointer.is_some() {
+                self.intake.object = None;
+            }
+            return Ok(Decoded::Small(Box::new(self.intake)));
+        }
+        let uri = self.delivery.uri.clone();
+        let failed = |source| ReadError { uri, source };
+        let buffers = std::mem::take(&mut worker.buffers);
+        let input = self.delivery.input.clone();
+        let mut records = match &input {
+            Input::Memory(bytes) => Records::of_bytes(bytes, buffers),
+            Input::File(path) => File::open(path).and_then(|file| Records::of_reader(file, buffers)),
+            Input::None => return Ok(Decoded::Small(Box::new(self.intake))),
+        }
+        .map_err(failed.clone())?;
+        let outcome = self.read(&mut records, worker);
+        worker.buffers = records.into_buffers();
+        match outcome {
+            Ok(None) => Ok(self.finish()),
+            Ok(Some(why)) => Ok(Decoded::Suspect(why)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Reads all records; stops with the reason at the first bad one where the delivery is not final.
+    fn read(&mut self, records: &mut Records<'_>, worker: &mut Worker) -> std::io::Result<Option<String>> {
+        let context = self.context.clone();
+        while let Some(item) = records.next()? {
+            match item {
+                Item::Record(record) => {
+                    let event = worker.normalizer.event(&record, &context);
+                    if self.drop.iter().any(|it| it.matches(&event, &mut worker.scratch)) {
+                        self.intake.filtered += 1;
+                        continue;
+                    }
+                    self.batch.push(&event);
+                    if self.batch.raw_bytes() >= BATCH_RAW_BYTES || self.batch.len() >= BATCH_EVENTS {
+                        if !self.send_piece() {
+                            return Ok(None);
+                        }
+                    }
+                }
+                Item::Reject(reject) if self.delivery.is_final => self.reject(reject),
+                Item::Reject(reject) => return Ok(Some(format!("{}: {}", reject.reason, reject.detail))),
+                Item::Digest => self.intake.skipped.push(("digest", 1)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// More than one batch: it goes to the store in pieces. False: the store has given up.
+    fn send_piece(&mut self) -> bool {
+        let fresh = Batch::new(self.batch.event_type);
+        let batch = std::mem::replace(&mut self.batch, fresh);
+        if self.bulk.is_none() {
+            match self.inner.store.begin() {
+                Ok(bulk) => self.bulk = Some(bulk),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        self.bulk.as_ref().is_some_and(|bulk| bulk.add(batch))
+    }
+
+    fn reject(&mut self, reject: Reject) {
+        if self.intake.rejects.len() >= REJECTS_LISTED_MAX {
+            self.rejects_unlisted += 1;
+            return;
+        }
+        self.intake.rejects.push(Parked {
+            uri: self.delivery.uri.clone(),
+            index: Some(reject.index),
+            reason: reject.reason.name(),
+            detail: reject.detail,
+            bytes: reject.bytes,
+            excerpt: excerpt(&reject.excerpt),
+            object: self.delivery.pointer.clone(),
+            next_try_ms: None,
+            tries: 0,
+        });
+    }
+
+    fn finish(mut self) -> Decoded {
+        if let Some(error) = self.failed.take() {
+            return Decoded::Large(Err(error));
+        }
+        self.intake.rejects_unlisted = self.rejects_unlisted;
+        match self.bulk.take() {
+            Some(bulk) => {
+                if !self.batch.is_empty() {
+                    bulk.add(self.batch);
+                }
+                Decoded::Large(bulk.finish(self.intake).map(|_| ()))
+            }
+            None => {
+                if !self.batch.is_empty() {
+                    self.intake.batches.push(self.batch);
+                }
+                Decoded::Small(Box::new(self.intake))
+            }
+        }
+    }
+}
+
+/// The beginning of bytes, masked: as much as the quarantine keeps.
+fn excerpt(bytes: &[u8]) -> String {
+    let mut text = mask_lexically(bytes);
+    let mut end = text.len().min(EXCERPT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+fn not_taken(error: &StoreError) -> NotTaken {
+    NotTaken(error.to_string())
+}
+
+impl Handoff for Pipeline {
+    fn deliver(&self, delivery: Delivery) -> BoxFuture<'_, Result<Outcome, NotTaken>> {
+        Box::pin(self.take(delivery))
+    }
+
+    fn has_read<'f>(&'f self, object: &'f str) -> BoxFuture<'f, Result<bool, NotTaken>> {
+        Box::pin(async move { self.inner.store.has_read(object).await.map_err(|it| not_taken(&it)) })
+    }
+
+    fn file_stamps<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<HashMap<String, String>, NotTaken>> {
+        Box::pin(async move { self.inner.store.file_stamps(source).await.map_err(|it| not_taken(&it)) })
+    }
+
+    fn due<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<Vec<Due>, NotTaken>> {
+        Box::pin(async move {
+            let due = self.inner.store.due(source, self.inner.clock.now_ms()).await.map_err(|it| not_taken(&it))?;
+            Ok(due.into_iter().filter_map(|it| Some(Due { id: it.id, pointer: it.object?, tries: it.tries })).collect())
+        })
+    }
+
+    fn postpone(&self, id: i64, next_try_ms: i64, why: String) -> BoxFuture<'_, Result<(), NotTaken>> {
+        Box::pin(async move { self.inner.store.postpone(id, Some(next_try_ms), why).await.map_err(|it| not_taken(&it)) })
+    }
+
+    fn paused(&self) -> Option<String> {
+        self.inner.store.paused()
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.inner.store.tmp()
+    }
+}

@@ -1,0 +1,185 @@
+//! 2 · Where bytes come from. A source knows how its bytes are handed over and released; what is in them it does not
+//! know. One [`Delivery`] goes in through a [`Handoff`], one [`Outcome`] comes back, and only then is it released.
+
+pub mod cloudtrail_sqs;
+pub mod directory;
+mod health;
+
+pub use health::Health;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Objects up to this size are held in memory; larger ones are read from a file.
+pub const MEMORY_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes at hand.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// In memory.
+    Memory(bytes::Bytes),
+    /// In a file that does not change.
+    File(PathBuf),
+    /// Nothing: the delivery is only its rejects.
+    None,
+}
+
+/// Bytes that were set aside before anyone looked into them.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    /// Why, by its name.
+    pub reason: &'static str,
+    /// Why, for a person.
+    pub detail: String,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their beginning, as it came.
+    pub excerpt: Vec<u8>,
+    /// When to fetch them again, ms.
+    pub next_try_ms: Option<i64>,
+}
+
+/// One handed-over payload.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The source's name.
+    pub source: String,
+    /// Where the bytes came from.
+    pub uri: String,
+    /// The bytes.
+    pub input: Input,
+    /// Their number, as they came.
+    pub bytes: u64,
+    /// The name in the ledger: it is taken once.
+    pub object: Option<String>,
+    /// Take it although the ledger has it.
+    pub is_again: bool,
+    /// What the source needs to fetch it again.
+    pub pointer: Option<String>,
+    /// A file's path and what it looked like.
+    pub file: Option<(String, String)>,
+    /// Set aside without being read.
+    pub set_aside: Option<SetAside>,
+    /// Quarantine entries that this settles.
+    pub settles: Vec<i64>,
+    /// All quarantine entries of this uri are settled.
+    pub settles_uri: bool,
+    /// Bad bytes are accepted as bad. Else the source wants to fetch once more and see.
+    pub is_final: bool,
+    /// The account that the key names.
+    pub key_account: Option<String>,
+    /// Messages and objects that were skipped, by reason.
+    pub skipped: Vec<(&'static str, u64)>,
+}
+
+impl Delivery {
+    /// A delivery with nothing in it yet.
+    pub fn new(source: &str, uri: String) -> Self {
+        Self {
+            source: source.to_owned(),
+            uri,
+            input: Input::None,
+            bytes: 0,
+            object: None,
+            is_again: false,
+            pointer: None,
+            file: None,
+            set_aside: None,
+            settles: Vec::new(),
+            settles_uri: false,
+            is_final: true,
+            key_account: None,
+            skipped: Vec::new(),
+        }
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable: release it.
+    Done,
+    /// Something in it is bad and it was not final: nothing is stored. Fetch it again, and then say that it is final.
+    Suspect(String),
+}
+
+/// A delivery that was not taken, for a reason that passes. Keep it and come again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct NotTaken(pub String);
+
+/// An entry of the quarantine that is due to be fetched again.
+#[derive(Debug, Clone)]
+pub struct Due {
+    /// Its number.
+    pub id: i64,
+    /// The pointer that the source gave.
+    pub pointer: String,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// A future that can be kept anywhere.
+pub type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
+/// What a source may ask of the rest.
+pub trait Handoff: Send + Sync {
+    /// Takes a delivery. `Ok` means that it is durable, or suspect; nothing is stored of one that failed.
+    fn deliver(&self, delivery: Delivery) -> BoxFuture<'_, Result<Outcome, NotTaken>>;
+    /// Whether an object was read, or waits in quarantine.
+    fn has_read<'f>(&'f self, object: &'f str) -> BoxFuture<'f, Result<bool, NotTaken>>;
+    /// What files looked like when they were read.
+    fn file_stamps<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<std::collections::HashMap<String, String>, NotTaken>>;
+    /// Entries to fetch again now.
+    fn due<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<Vec<Due>, NotTaken>>;
+    /// An entry was fetched in vain.
+    fn postpone(&self, id: i64, next_try_ms: i64, why: String) -> BoxFuture<'_, Result<(), NotTaken>>;
+    /// Why nothing is taken now, if so.
+    fn paused(&self) -> Option<String>;
+    /// Where files may be kept for a moment.
+    fn spool(&self) -> PathBuf;
+}
+
+/// What every source works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Takes what the source brings.
+    pub handoff: Arc<dyn Handoff>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether it works.
+    pub health: Arc<Health>,
+    /// The time.
+    pub clock: Clock,
+    /// Becomes true when the source is to stop receiving.
+    pub stop: tokio::sync::watch::Receiver<bool>,
+    /// End when there is nothing more to read.
+    pub is_drain: bool,
+}
+
+impl Surroundings {
+    /// Whether to stop receiving.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits, at most until the source is to stop. True: go on.
+    pub async fn wait(&self, duration: std::time::Duration) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            _ = stop.wait_for(|it| *it) => false,
+            () = tokio::time::sleep(duration) => true,
+        }
+    }
+}
+
+/// Growing intervals between tries of what is parked, ms: a minute to six hours.
+pub fn next_try_ms(now_ms: i64, tries: u32) -> i64 {
+    const INTERVALS_MINUTES: [i64; 5] = [1, 5, 30, 120, 360];
+    let minutes = INTERVALS_MINUTES[(tries as usize).min(INTERVALS_MINUTES.len() - 1)];
+    now_ms + minutes * 60_000
+}

@@ -1,0 +1,328 @@
+//! Events by column: what a log frame, a Parquet row group and a search look at all hold.
+
+use crate::event::column::{ALL, Kind};
+use crate::event::{Col, Event, EventId, EventType, Flags, Row, Val};
+use std::borrow::Cow;
+
+/// Texts of one column. Rows behind the last that has a value are absent.
+#[derive(Debug, Default, Clone)]
+pub(super) struct TextCol {
+    pub(super) data: String,
+    pub(super) ends: Vec<u32>,
+    pub(super) present: Vec<bool>,
+}
+
+impl TextCol {
+    fn pad(&mut self, rows: usize) {
+        if self.ends.len() < rows {
+            self.ends.resize(rows, self.data.len() as u32);
+            self.present.resize(rows, false);
+        }
+    }
+
+    fn push(&mut self, row: usize, text: &str) {
+        self.pad(row);
+        self.data.push_str(text);
+        self.ends.push(self.data.len() as u32);
+        self.present.push(true);
+    }
+
+    fn at(&self, row: usize) -> Option<&str> {
+        self.present.get(row).filter(|it| **it)?;
+        self.data.get(self.span(row))
+    }
+
+    pub(super) fn span(&self, row: usize) -> std::ops::Range<usize> {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        start as usize..self.ends[row] as usize
+    }
+}
+
+/// Numbers, times and booleans (0, 1) of one column.
+#[derive(Debug, Default, Clone)]
+pub(super) struct IntCol {
+    pub(super) values: Vec<i64>,
+    pub(super) present: Vec<bool>,
+}
+
+impl IntCol {
+    fn push(&mut self, row: usize, value: i64) {
+        self.values.resize(row, 0);
+        self.present.resize(row, false);
+        self.values.push(value);
+        self.present.push(true);
+    }
+
+    pub(super) fn at(&self, row: usize) -> Option<i64> {
+        self.present.get(row).filter(|it| **it)?;
+        self.values.get(row).copied()
+    }
+}
+
+/// Lists of texts of one column; `row_ends` counts items.
+#[derive(Debug, Default, Clone)]
+pub(super) struct ListCol {
+    pub(super) items: TextCol,
+    pub(super) row_ends: Vec<u32>,
+}
+
+impl ListCol {
+    fn push_item(&mut self, row: usize, text: &str) {
+        let items = self.items.ends.len() as u32;
+        if self.row_ends.len() <= row {
+            self.row_ends.resize(row, items);
+            self.row_ends.push(items);
+        }
+        self.items.push(items as usize, text);
+        self.row_ends[row] += 1;
+    }
+
+    pub(super) fn span(&self, row: usize) -> std::ops::Range<usize> {
+        let start = if row == 0 { 0 } else { self.row_ends.get(row - 1).copied().unwrap_or(0) };
+        let end = self.row_ends.get(row).copied().unwrap_or(start);
+        start as usize..end as usize
+    }
+}
+
+/// One column of a batch.
+#[derive(Debug, Clone)]
+pub(super) enum Column {
+    /// Kept in a field of the batch, or not at all.
+    None,
+    /// Texts.
+    Text(TextCol),
+    /// Numbers, times, booleans.
+    Int(IntCol),
+    /// Lists.
+    List(ListCol),
+}
+
+/// Columns that are fields of their own.
+pub(super) fn is_field(col: Col) -> bool {
+    matches!(col, Col::Id | Col::Fingerprint | Col::EventTime | Col::InsertTime | Col::FlagNames | Col::EventType)
+}
+
+/// Events of one type, by column.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The type of all of them.
+    pub event_type: EventType,
+    /// Their identities.
+    pub ids: Vec<EventId>,
+    /// What they say, hashed.
+    pub fingerprints: Vec<u64>,
+    /// When they happened, ms.
+    pub event_times: Vec<i64>,
+    /// When they were committed, ms.
+    pub insert_times: Vec<i64>,
+    /// What is unusual about them.
+    pub flags: Vec<Flags>,
+    pub(super) columns: Vec<Column>,
+}
+
+impl Batch {
+    /// No events yet.
+    pub fn new(event_type: EventType) -> Self {
+        let columns = ALL.iter().map(|col| empty_column(*col)).collect();
+        Self {
+            event_type,
+            ids: Vec::new(),
+            fingerprints: Vec::new(),
+            event_times: Vec::new(),
+            insert_times: Vec::new(),
+            flags: Vec::new(),
+            columns,
+        }
+    }
+
+    /// How many events.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Bytes of native records, which is most of what a batch takes.
+    pub fn raw_bytes(&self) -> usize {
+        match &self.columns[Col::Raw as usize] {
+            Column::Text(raw) => raw.data.len(),
+            _ => 0,
+        }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, event: &Event<'_>) {
+        let row = self.len();
+        self.ids.push(event.id);
+        self.fingerprints.push(event.fingerprint);
+        self.event_times.push(event.event_time);
+        self.insert_times.push(0);
+        self.flags.push(event.flags);
+        for (col, val) in event.set_columns() {
+            self.set(row, col, val);
+        }
+        for resource in &event.resources {
+            self.push_item(row, Col::ResourcesType, &resource.kind);
+            self.push_item(row, Col::ResourcesName, &resource.name);
+            self.push_item(row, Col::ResourcesArn, &resource.arn);
+            self.push_item(row, Col::ResourcesAccountId, &resource.account_id);
+        }
+        let context = event.context;
+        if !context.organization_id.is_empty() {
+            self.set_text(row, Col::OrganizationId, &context.organization_id);
+        }
+        self.set_text(row, Col::AgentId, &context.agent_id);
+        self.set_text(row, Col::OriginSource, &context.source);
+        self.set_text(row, Col::OriginUri, &context.uri);
+        self.set(row, Col::OriginIndex, &Val::Int(event.index as i64));
+        self.set_text(row, Col::MatchState, "UNMATCHED");
+        self.set(row, Col::NumMatched, &Val::Int(0));
+        self.set(row, Col::NumSuppressed, &Val::Int(0));
+        self.set_text(row, Col::Raw, &event.raw);
+        self.set(row, Col::FieldsVersion, &Val::Int(crate::event::FIELDS_VERSION));
+        if let Some(label) = event.label {
+            if let Some(name) = &label.name {
+                self.set_text(row, Col::AccountName, name);
+            }
+            label.labels.iter().for_each(|it| self.push_item(row, Col::Labels, it));
+        }
+    }
+
+    fn set_text(&mut self, row: usize, col: Col, text: &str) {
+        if let Column::Text(column) = &mut self.columns[col as usize] {
+            column.push(row, text);
+        }
+    }
+
+    pub(super) fn push_item(&mut self, row: usize, col: Col, text: &str) {
+        if let Column::List(column) = &mut self.columns[col as usize] {
+            column.push_item(row, text);
+        }
+    }
+
+    fn set(&mut self, row: usize, col: Col, val: &Val<'_>) {
+        match (&mut self.columns[col as usize], val) {
+            (Column::Text(column), Val::Text(text)) => column.push(row, text),
+            (Column::Int(column), Val::Int(n)) => column.push(row, *n),
+            (Column::Int(column), Val::Bool(b)) => column.push(row, i64::from(*b)),
+            _ => {}
+        }
+    }
+
+    /// Adds the rows of another batch that `keep` says, in order.
+    pub fn append(&mut self, other: &Self, keep: impl Fn(usize) -> bool) {
+        (0..other.len()).filter(|row| keep(*row)).for_each(|row| self.append_row(other, row));
+    }
+
+    /// Adds one row of another batch.
+    pub(super) fn append_row(&mut self, other: &Self, from: usize) {
+        {
+            let row = self.len();
+            self.ids.push(other.ids[from]);
+            self.fingerprints.push(other.fingerprints[from]);
+            self.event_times.push(other.event_times[from]);
+            self.insert_times.push(other.insert_times[from]);
+            self.flags.push(other.flags[from]);
+            for (to, column) in self.columns.iter_mut().zip(&other.columns) {
+                match (to, column) {
+                    (Column::Text(to), Column::Text(column)) => {
+                        if let Some(text) = column.at(from) {
+                            to.push(row, text);
+                        }
+                    }
+                    (Column::Int(to), Column::Int(column)) => {
+                        if let Some(value) = column.at(from) {
+                            to.push(row, value);
+                        }
+                    }
+                    (Column::List(to), Column::List(column)) => {
+                        for item in column.span(from) {
+                            to.push_item(row, column.items.at(item).unwrap_or(""));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// A look at one row.
+    pub fn row(&self, at: usize) -> BatchRow<'_> {
+        BatchRow { batch: self, at }
+    }
+
+    /// The rows' order by event time, newest first.
+    pub fn newest_first(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_by_key(|row| std::cmp::Reverse(self.event_times[*row as usize]));
+        order
+    }
+}
+
+pub(super) fn empty_column(col: Col) -> Column {
+    match col.info().kind {
+        _ if is_field(col) => Column::None,
+        Kind::Text => Column::Text(TextCol::default()),
+        Kind::Int | Kind::Time | Kind::Bool => Column::Int(IntCol::default()),
+        Kind::List => Column::List(ListCol::default()),
+    }
+}
+
+/// One event of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchRow<'b> {
+    batch: &'b Batch,
+    at: usize,
+}
+
+impl Row for BatchRow<'_> {
+    fn id(&self) -> EventId {
+        self.batch.ids[self.at]
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.batch.fingerprints[self.at]
+    }
+
+    fn val(&self, col: Col) -> Val<'_> {
+        match col {
+            Col::Id => Val::Text(Cow::Owned(self.id().to_string())),
+            Col::Fingerprint => Val::Text(Cow::Owned(format!("{:016x}", self.fingerprint()))),
+            Col::EventTime => Val::Int(self.batch.event_times[self.at]),
+            Col::InsertTime => Val::Int(self.batch.insert_times[self.at]),
+            Col::EventType => Val::of(self.batch.event_type.name()),
+            col => match &self.batch.columns[col as usize] {
+                Column::Text(column) => column.at(self.at).map_or(Val::Null, Val::of),
+                Column::Int(column) => match column.at(self.at) {
+                    None => Val::Null,
+                    Some(n) if col.info().kind == Kind::Bool => Val::Bool(n != 0),
+                    Some(n) => Val::Int(n),
+                },
+                _ => Val::Null,
+            },
+        }
+    }
+
+    fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {
+        if col == Col::FlagNames {
+            return self.batch.flags[self.at].names().for_each(each);
+        }
+        if let Column::List(column) = &self.batch.columns[col as usize] {
+            column.span(self.at).for_each(|item| each(column.items.at(item).unwrap_or("")));
+        }
+    }
+
+    fn resources(&self, each: &mut dyn FnMut([&str; 4])) {
+        let part = |col: Col, n: usize| match &self.batch.columns[col as usize] {
+            Column::List(column) => column.span(self.at).nth(n).and_then(|item| column.items.at(item)).unwrap_or(""),
+            _ => "",
+        };
+        let Column::List(kinds) = &self.batch.columns[Col::ResourcesType as usize] else { return };
+        for n in 0..kinds.span(self.at).len() {
+            each([Col::ResourcesType, Col::ResourcesName, Col::ResourcesArn, Col::ResourcesAccountId].map(|col| part(col, n)));
+        }
+    }
+}

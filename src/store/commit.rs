@@ -1,0 +1,615 @@
+//! The committer: one thread, one function that commits, in one documented order.
+//!
+//! 1. decide: the object against the ledger, each event against the stored ids;
+//! 2. write frames to the log, at the length that the state has recorded;
+//! 3. sync the log;
+//! 4. one SQLite transaction: log length, ledger, positions, quarantine, counters;
+//! 5. publish: ids into memory, counters, and then, only then, the verdict that lets the source acknowledge.
+//!
+//! A crash after 2 or 3 leaves a tail past the recorded length, cut at the next start. A failure is the same: the
+//! log is given up where it stands, and the sources hear an error and keep what they have.
+
+use super::bulk;
+use super::disk::{CrashPoint, Disk, DiskFile, RealDisk};
+use super::frame::FrameWriter;
+use super::ids::{IdIndex, Known};
+use super::intake::{Counts, Intake, Verdict};
+use super::keeper::{self, Done, Job};
+use super::layout::Layout;
+use super::runs::Entry;
+use super::state::{self, Log};
+use super::{Batch, StoreError, quarantine, recover};
+use crate::clock::Clock;
+use crate::event::Flags;
+use crate::event::time::HOUR_MS;
+use rusqlite::Connection;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Deliveries that wait for the committer.
+const QUEUE_MAX: usize = 256;
+/// Native records in one group commit, about.
+const GROUP_RAW_BYTES: usize = 8 << 20;
+/// A batch this large gets a frame of its own; smaller ones share one.
+const OWN_FRAME_RAW_BYTES: usize = 256 << 10;
+/// How often the committer looks after age, retention and trash.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Where files are written.
+    pub disk: Arc<dyn Disk>,
+    /// The time.
+    pub clock: Clock,
+    /// How long events are kept from their collection, hours.
+    pub retention_hours: i64,
+    /// A log is sealed at so many events.
+    pub seal_events: u64,
+    /// A log is sealed at this age, ms.
+    pub seal_ms: i64,
+    /// So many segments of one hour of collection become one.
+    pub merge_segments: usize,
+}
+
+impl StoreOptions {
+    /// The defaults, in this folder.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            disk: Arc::new(RealDisk),
+            clock: Clock::system(),
+            retention_hours: 72,
+            seal_events: 50_000,
+            seal_ms: 15 * 60_000,
+            merge_segments: 16,
+        }
+    }
+}
+
+/// What the store's threads share.
+pub(super) struct Shared {
+    pub(super) layout: Layout,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Clock,
+    pub(super) options: StoreOptions,
+    paused: Mutex<Option<String>>,
+    is_paused: AtomicBool,
+    is_closing: AtomicBool,
+    pub(super) totals: Mutex<Vec<(String, String, u64)>>,
+}
+
+impl Shared {
+    /// Takes nothing more until a probe says that the disk works again.
+    pub(super) fn pause(&self, error: &StoreError) {
+        let text = error.to_string();
+        if !self.is_paused.swap(true, Ordering::SeqCst) {
+            tracing::error!(error = %text, "the store is paused; it resumes by itself when the disk works again");
+        }
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        if error.is_full() {
+            self.layout.release_reserve();
+        }
+    }
+
+    pub(super) fn resume(&self) {
+        if self.is_paused.swap(false, Ordering::SeqCst) {
+            tracing::info!("the store takes deliveries again");
+        }
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn paused(&self) -> Option<String> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Verdict, Arc<StoreError>>>;
+
+/// What the committer hears.
+pub(super) enum Message {
+    /// A delivery, whole.
+    Intake(Box<Intake>, Reply),
+    /// A delivery that comes in pieces, after a first intake that names it; the last piece says how it ends.
+    Bulk(Receiver<bulk::Piece>, Reply),
+    /// The keeper has finished something.
+    Done(Done),
+    /// Seal what is in the log; answer when it is sealed.
+    Seal(oneshot::Sender<()>),
+    /// A question to the state.
+    Ask(Box<dyn FnOnce(&Connection) + Send>),
+    /// End.
+    Close,
+}
+
+/// A store that is open for writing.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+    sender: SyncSender<Message>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.shared.layout.dir).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the folder for writing, alone, and sets right what a crash left.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let layout = Layout::new(&options.dir);
+        let lock = layout.open(&*options.disk)?;
+        let db = state::open_writer(&layout.state())?;
+        let ids = recover::recover(&layout, &*options.disk, &db)?;
+        let shared = Arc::new(Shared {
+            layout,
+            disk: Arc::clone(&options.disk),
+            clock: options.clock.clone(),
+            options,
+            paused: Mutex::new(None),
+            is_paused: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            totals: Mutex::new(state::counters(&db)?),
+        });
+        shared.layout.fill_reserve();
+        let (sender, receiver) = sync_channel(QUEUE_MAX);
+        let (jobs, job_queue) = sync_channel(64);
+        let mut committer = Committer::new(Arc::clone(&shared), db, ids, jobs, lock)?;
+        let keeper_shared = Arc::clone(&shared);
+        let keeper_out = sender.clone();
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StoreError::at(&shared.layout.dir))
+        };
+        let threads = vec![
+            spawn("keeper", Box::new(move || keeper::run(&keeper_shared, &job_queue, &keeper_out)))?,
+            spawn("committer", Box::new(move || committer.run(&receiver)))?,
+        ];
+        Ok(Self { shared, sender, threads: Arc::new(Mutex::new(threads)) })
+    }
+
+    /// Stores a delivery; returns when it is durable.
+    pub async fn commit(&self, intake: Intake) -> Result<Verdict, Arc<StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Intake(Box::new(intake), reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(Arc::new(StoreError::Closed)))
+    }
+
+    /// Starts a delivery that comes in pieces; other deliveries wait for its end, so its bytes must be at hand.
+    /// Blocks.
+    pub fn begin(&self) -> Result<bulk::Bulk, Arc<StoreError>> {
+        let (pieces, receiver) = sync_channel(1);
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(Message::Bulk(receiver, reply)).map_err(|_| StoreError::Closed)?;
+        Ok(bulk::Bulk::new(pieces, answer))
+    }
+
+    async fn send(&self, message: Message) -> Result<(), StoreError> {
+        let sender = self.sender.clone();
+        match self.sender.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Err(StoreError::Closed),
+            Err(std::sync::mpsc::TrySendError::Full(message)) => {
+                let sent = tokio::task::spawn_blocking(move || sender.send(message)).await;
+                if matches!(sent, Ok(Ok(()))) { Ok(()) } else { Err(StoreError::Closed) }
+            }
+        }
+    }
+
+    /// Asks the state something, between two commits.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Ask(Box::new(move |db| drop(reply.send(question(db)))))).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Whether the ledger has this object.
+    pub async fn has_read(&self, object: &str) -> Result<bool, StoreError> {
+        let object = object.to_owned();
+        self.ask(move |db| Ok(state::in_ledger(db, &object)? || quarantine::is_parked(db, &object)?)).await
+    }
+
+    /// What each file of a source looked like when it was read.
+    pub async fn file_stamps(&self, source: &str) -> Result<std::collections::HashMap<String, String>, StoreError> {
+        let source = source.to_owned();
+        self.ask(move |db| {
+            let mut query = db.prepare_cached("SELECT path, stamp FROM files WHERE source = ?1")?;
+            let rows = query.query_map([source], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The source's id, made at its first start and the same ever after.
+    pub async fn agent_id(&self, source: &str) -> Result<String, StoreError> {
+        let key = format!("agent_id/{source}");
+        let fresh = crate::event::EventId::of(&["agent", source, &fastrand::u128(..).to_string()]).to_string();
+        self.ask(move |db| match state::meta(db, &key)? {
+            Some(id) => Ok(id),
+            None => state::set_meta(db, &key, &fresh).map(|()| fresh),
+        })
+        .await
+    }
+
+    /// Why the store takes nothing now, if so.
+    pub fn paused(&self) -> Option<String> {
+        self.shared.paused()
+    }
+
+    /// Where files may be spooled; emptied at each start.
+    pub fn tmp(&self) -> PathBuf {
+        self.shared.layout.tmp()
+    }
+
+    /// Totals since the beginning: source, name, value.
+    pub fn totals(&self) -> Vec<(String, String, u64)> {
+        self.shared.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Turns everything in the log into Parquet.
+    pub async fn seal(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Message::Seal(reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// Ends the threads. What was not committed is not.
+    pub fn close(&self) {
+        self.shared.is_closing.store(true, Ordering::SeqCst);
+        let _ = self.sender.send(Message::Close);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // The committer drops the keeper's queue, which ends it; so the order does not matter.
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The log that is being written.
+pub(super) struct OpenLog {
+    pub(super) log: Log,
+    pub(super) file: Box<dyn DiskFile>,
+}
+
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) db: Connection,
+    pub(super) ids: IdIndex,
+    pub(super) jobs: SyncSender<Job>,
+    pub(super) log: Option<OpenLog>,
+    frames: FrameWriter,
+    buffer: Vec<u8>,
+    pub(super) trash: Vec<(i64, PathBuf)>,
+    pub(super) waiting_for_seal: Vec<oneshot::Sender<()>>,
+    pub(super) is_merging: bool,
+    pub(super) next_upkeep_ms: i64,
+    /// Ids of hours up to this one may have been forgotten.
+    pub(super) forgotten_hour: i64,
+    _lock: File,
+}
+
+impl Committer {
+    fn new(shared: Arc<Shared>, db: Connection, ids: IdIndex, jobs: SyncSender<Job>, lock: File) -> Result<Self, StoreError> {
+        let forgotten_hour = state::meta(&db, "forgotten_hour")?.and_then(|it| it.parse().ok()).unwrap_or(i64::MIN);
+        let committer = Self {
+            shared,
+            db,
+            ids,
+            jobs,
+            log: None,
+            frames: FrameWriter::new()?,
+            buffer: Vec::new(),
+            trash: Vec::new(),
+            waiting_for_seal: Vec::new(),
+            is_merging: false,
+            next_upkeep_ms: 0,
+            forgotten_hour,
+            _lock: lock,
+        };
+        // Logs that a crash left are not written any more: they are sealed first of all.
+        for log in state::logs(&committer.db)? {
+            if let Some((_, ids)) = committer.ids.sealing.iter().find(|(seq, _)| *seq == log.seq) {
+                let _ = committer.jobs.send(Job::Seal { log, ids: Arc::clone(ids) });
+            }
+        }
+        Ok(committer)
+    }
+
+    fn run(&mut self, messages: &Receiver<Message>) {
+        let mut next = None;
+        loop {
+            let message = match next.take() {
+                Some(message) => Ok(message),
+                None => messages.recv_timeout(TICK),
+            };
+            match message {
+                Ok(Message::Intake(intake, reply)) => {
+                    let mut size = intake_size(&intake);
+                    let mut group = vec![(*intake, reply)];
+                    while size < GROUP_RAW_BYTES && next.is_none() {
+                        match messages.try_recv() {
+                            Ok(Message::Intake(intake, reply)) => {
+                                size += intake_size(&intake);
+                                group.push((*intake, reply));
+                            }
+                            Ok(other) => next = Some(other),
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit_group(group);
+                }
+                Ok(Message::Bulk(pieces, reply)) => {
+                    let result = self.commit_bulk(&pieces);
+                    self.answer(vec![reply], result.map(|verdict| vec![verdict]));
+                }
+                Ok(Message::Done(done)) => self.done(done),
+                Ok(Message::Seal(reply)) => {
+                    self.waiting_for_seal.push(reply);
+                    self.rotate();
+                }
+                Ok(Message::Ask(question)) => question(&self.db),
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return self.empty_trash(i64::MAX),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.upkeep();
+        }
+    }
+
+    fn commit_group(&mut self, group: Vec<(Intake, Reply)>) {
+        let (mut intakes, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let result = match self.shared.paused() {
+            Some(why) => Err(StoreError::Paused(why)),
+            None => self.commit(&mut intakes),
+        };
+        self.answer(replies, result);
+    }
+
+    fn answer(&mut self, replies: Vec<Reply>, result: Result<Vec<Verdict>, StoreError>) {
+        match result {
+            Ok(verdicts) => {
+                for (reply, verdict) in replies.into_iter().zip(verdicts) {
+                    let _ = reply.send(Ok(verdict));
+                }
+            }
+            Err(error) => {
+                if !matches!(error, StoreError::Paused(_) | StoreError::Aborted(_)) {
+                    self.shared.pause(&error);
+                }
+                let error = Arc::new(error);
+                for reply in replies {
+                    let _ = reply.send(Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    /// Commits a group of deliveries: the one function. The steps are those of the module's description.
+    fn commit(&mut self, group: &mut [Intake]) -> Result<Vec<Verdict>, StoreError> {
+        let now = self.shared.clock.now_ms();
+        let mut added = Vec::new();
+        let result = self.decide(group, now, &mut added).and_then(|(verdicts, batches)| {
+            let appended = self.append(&batches, now)?;
+            self.transact(group, &verdicts, appended, now)?;
+            Ok((verdicts, appended))
+        });
+        match result {
+            Ok((verdicts, appended)) => {
+                if let (Some(open), Some((length, events))) = (&mut self.log, appended) {
+                    open.log.length = length;
+                    open.log.events = events;
+                }
+                self.publish(group, &verdicts);
+                if self.log.as_ref().is_some_and(|it| it.log.events >= self.shared.options.seal_events) {
+                    self.rotate();
+                }
+                Ok(verdicts)
+            }
+            Err(error) => {
+                added.iter().for_each(|entry| self.ids.current.remove(entry));
+                // What stands behind the recorded length is not to be trusted, nor is the file.
+                self.give_up_log();
+                Err(error)
+            }
+        }
+    }
+
+    /// Step 1. Ids go into memory here and out again if the commit fails.
+    fn decide(&mut self, group: &mut [Intake], now: i64, added: &mut Vec<Entry>) -> Result<(Vec<Verdict>, Vec<Batch>), StoreError> {
+        let mut verdicts = Vec::with_capacity(group.len());
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut objects = std::collections::HashSet::new();
+        for intake in group {
+            if let Some(object) = intake.object.clone().filter(|_| !intake.is_again) {
+                if state::in_ledger(&self.db, &object)? || !objects.insert(object) {
+                    verdicts.push(Verdict::AlreadyRead);
+                    continue;
+                }
+            }
+            let mut counts = first_counts(intake);
+            for batch in std::mem::take(&mut intake.batches) {
+                let kept = self.keep_new(batch, now, &mut counts, added)?;
+                match batches.last_mut() {
+                    _ if kept.is_empty() => {}
+                    Some(last) if kept.raw_bytes() < OWN_FRAME_RAW_BYTES && last.raw_bytes() < OWN_FRAME_RAW_BYTES && last.event_type == kept.event_type => {
+                        last.append(&kept, |_| true);
+                    }
+                    _ => batches.push(kept),
+                }
+            }
+            verdicts.push(Verdict::Stored(counts));
+        }
+        Ok((verdicts, batches))
+    }
+
+    fn keep_new(&mut self, mut batch: Batch, now: i64, counts: &mut Counts, added: &mut Vec<Entry>) -> Result<Batch, StoreError> {
+        let mut keep = vec![true; batch.len()];
+        for (row, keep) in keep.iter_mut().enumerate() {
+            let entry = entry_of(&batch, row);
+            match self.ids.look_up(None, entry)? {
+                Known::Duplicate => {
+                    *keep = false;
+                    continue;
+                }
+                Known::Conflict => batch.flags[row].insert(Flags::CONFLICT),
+                Known::New if entry.hour <= self.forgotten_hour => batch.flags[row].insert(Flags::LATE),
+                Known::New => {}
+            }
+            self.ids.current.insert(entry);
+            added.push(entry);
+        }
+        Ok(kept(batch, &keep, now, counts))
+    }
+
+    /// Steps 2 and 3; returns the log's new length and number of events. Nothing to write: none.
+    fn append(&mut self, batches: &[Batch], now: i64) -> Result<Option<(u64, u64)>, StoreError> {
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        self.buffer.clear();
+        for batch in batches {
+            self.frames.write(batch, now, &mut self.buffer)?;
+        }
+        if self.log.is_none() {
+            self.log = Some(self.new_log(now)?);
+        }
+        let Some(open) = &mut self.log else { return Err(StoreError::Closed) };
+        let path = self.shared.layout.log(open.log.seq);
+        open.file.write_all(&self.buffer).map_err(StoreError::at(&path))?;
+        self.shared.disk.reached(CrashPoint::FramesWritten).map_err(StoreError::at(&path))?;
+        open.file.sync().map_err(StoreError::at(&path))?;
+        self.shared.disk.reached(CrashPoint::LogSynced).map_err(StoreError::at(&path))?;
+        let length = open.log.length + self.buffer.len() as u64;
+        let events = open.log.events + batches.iter().map(|it| it.len() as u64).sum::<u64>();
+        self.buffer.shrink_to(GROUP_RAW_BYTES);
+        Ok(Some((length, events)))
+    }
+
+    fn new_log(&self, now: i64) -> Result<OpenLog, StoreError> {
+        let layout = &self.shared.layout;
+        let seq = layout.take_seq();
+        let file = self.shared.disk.create_new(&layout.log(seq)).map_err(StoreError::at(&layout.log(seq)))?;
+        self.shared.disk.sync_dir(&layout.logs()).map_err(StoreError::at(&layout.logs()))?;
+        Ok(OpenLog { log: Log { seq, length: 0, events: 0, opened_ms: now }, file })
+    }
+
+    /// Step 4.
+    fn transact(&mut self, group: &[Intake], verdicts: &[Verdict], appended: Option<(u64, u64)>, now: i64) -> Result<(), StoreError> {
+        let tx = self.db.transaction()?;
+        if let (Some(open), Some((length, events))) = (&self.log, appended) {
+            tx.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4) ON CONFLICT (seq) DO UPDATE SET length = ?2, events = ?3")?
+                .execute((open.log.seq, length, events, open.log.opened_ms))?;
+        }
+        for (intake, verdict) in group.iter().zip(verdicts) {
+            record(&tx, intake, verdict, now)?;
+        }
+        tx.commit()?;
+        self.shared.disk.reached(CrashPoint::StateCommitted).map_err(StoreError::at(&self.shared.layout.dir))
+    }
+
+    /// Step 5.
+    pub(super) fn publish(&self, group: &[Intake], verdicts: &[Verdict]) {
+        let mut totals = self.shared.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (intake, verdict) in group.iter().zip(verdicts) {
+            for (name, n) in counters_of(intake, verdict) {
+                match totals.iter_mut().find(|(source, it, _)| *source == intake.source && *it == name) {
+                    Some((.., total)) => *total += n,
+                    None if n > 0 => totals.push((intake.source.clone(), name, n)),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+fn intake_size(intake: &Intake) -> usize {
+    intake.batches.iter().map(Batch::raw_bytes).sum()
+}
+
+pub(super) fn first_counts(intake: &Intake) -> Counts {
+    let quarantined = intake.rejects.len() as u64 + intake.rejects_unlisted;
+    Counts { received: quarantined + intake.filtered, quarantined, filtered: intake.filtered, ..Counts::default() }
+}
+
+pub(super) fn entry_of(batch: &Batch, row: usize) -> Entry {
+    Entry { hour: batch.event_times[row].div_euclid(HOUR_MS), id: batch.ids[row], fingerprint: batch.fingerprints[row] }
+}
+
+/// The rows that are kept, with their insert time; counts all.
+pub(super) fn kept(mut batch: Batch, keep: &[bool], now: i64, counts: &mut Counts) -> Batch {
+    counts.received += batch.len() as u64;
+    batch.insert_times.fill(now);
+    if keep.contains(&false) {
+        let mut rest = Batch::new(batch.event_type);
+        rest.append(&batch, |row| keep[row]);
+        counts.duplicate += (batch.len() - rest.len()) as u64;
+        batch = rest;
+    }
+    counts.stored += batch.len() as u64;
+    let with = |flag| batch.flags.iter().filter(|it| it.contains(flag)).count() as u64;
+    counts.conflict += with(Flags::CONFLICT);
+    counts.account_mismatch += with(Flags::ACCOUNT_MISMATCH);
+    counts.late += with(Flags::LATE);
+    batch
+}
+
+/// Every counter that a delivery moves.
+fn counters_of(intake: &Intake, verdict: &Verdict) -> Vec<(String, u64)> {
+    match verdict {
+        Verdict::AlreadyRead => vec![("skipped/already_read".to_owned(), 1)],
+        Verdict::Stored(counts) => {
+            let mut all: Vec<_> = counts.named().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+            all.push(("bytes".to_owned(), intake.bytes));
+            all.extend(intake.skipped.iter().map(|(reason, n)| (format!("skipped/{reason}"), *n)));
+            if intake.rejects_unlisted > 0 {
+                all.push(("quarantined/unlisted".to_owned(), intake.rejects_unlisted));
+            }
+            all.extend(intake.rejects.iter().map(|it| (format!("quarantined/{}", it.reason), 1)));
+            all
+        }
+    }
+}
+
+/// What the state remembers of one delivery, in the commit's transaction.
+pub(super) fn record(tx: &rusqlite::Transaction<'_>, intake: &Intake, verdict: &Verdict, now: i64) -> Result<(), StoreError> {
+    for (name, n) in counters_of(intake, verdict) {
+        state::add_counter(tx, &intake.source, &name, n)?;
+    }
+    if let Some(uri) = &intake.settles_uri {
+        quarantine::settle_uri(tx, &intake.source, uri)?;
+    }
+    for id in &intake.settles {
+        quarantine::settle(tx, *id)?;
+    }
+    if *verdict == Verdict::AlreadyRead {
+        return Ok(());
+    }
+    for parked in &intake.rejects {
+        quarantine::insert(tx, &intake.source, parked, now)?;
+    }
+    if let Some(object) = &intake.object {
+        state::add_to_ledger(tx, object, now)?;
+    }
+    if let Some((path, stamp)) = &intake.file {
+        tx.prepare_cached("INSERT INTO files VALUES (?1, ?2, ?3) ON CONFLICT (source, path) DO UPDATE SET stamp = ?3")?
+            .execute((&intake.source, path, stamp))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Exactly one stored event per real event: which ids are stored (DESIGN.md §2, Identity).
+//!
+//! Exact, and of bounded memory: ids not yet in a run file are in a map (at most what the logs hold), all others in
+//! sorted runs on disk. The look-up of an id touches one hour of each run, and merging keeps the runs few.
+
+use super::StoreError;
+use super::runs::{Entry, Run};
+use crate::event::EventId;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// When this many runs of a size are there, they become one.
+const MERGE_AT: usize = 4;
+/// The size of the smallest runs; each next size is [`MERGE_AT`] times as large.
+const SMALLEST_IDS: u64 = 64_000;
+/// Filters over the smaller runs may take this much memory; larger runs are looked up on disk.
+const FILTER_BYTES_MAX: usize = 8 << 20;
+
+/// What is known of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Not stored.
+    New,
+    /// Stored, and says the same.
+    Duplicate,
+    /// Stored, and says something else.
+    Conflict,
+}
+
+/// Ids are hashes already.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_i64(&mut self, n: i64) {
+        self.write_u64(n as u64);
+    }
+
+    fn write_u128(&mut self, n: u128) {
+        self.write_u64(n as u64 ^ (n >> 64) as u64);
+    }
+}
+
+/// Ids in memory, with what each said first; what else an id said stands beside it.
+#[derive(Default)]
+pub(super) struct IdSet {
+    first: HashMap<(i64, EventId), u64, BuildHasherDefault<IdHasher>>,
+    others: Vec<Entry>,
+}
+
+impl IdSet {
+    pub(super) fn len(&self) -> usize {
+        self.first.len() + self.others.len()
+    }
+
+    pub(super) fn look_up(&self, hour: i64, id: EventId, fingerprint: u64) -> Known {
+        match self.first.get(&(hour, id)) {
+            None => Known::New,
+            Some(said) if *said == fingerprint => Known::Duplicate,
+            Some(_) if self.others.contains(&Entry { hour, id, fingerprint }) => Known::Duplicate,
+            Some(_) => Known::Conflict,
+        }
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry) {
+        let said = *self.first.entry((entry.hour, entry.id)).or_insert(entry.fingerprint);
+        if said != entry.fingerprint {
+            self.others.push(entry);
+        }
+    }
+
+    /// Takes an entry out that was put in since, in the same commit.
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        if let Some(at) = self.others.iter().position(|it| it == entry) {
+            self.others.swap_remove(at);
+        } else {
+            self.first.remove(&(entry.hour, entry.id));
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        let first = self.first.iter().map(|((hour, id), fingerprint)| Entry { hour: *hour, id: *id, fingerprint: *fingerprint });
+        first.chain(self.others.iter().copied())
+    }
+
+    /// All entries as a run holds them.
+    pub(super) fn sorted(&self) -> Vec<Entry> {
+        let mut entries: Vec<_> = self.entries().collect();
+        entries.sort_unstable();
+        entries
+    }
+}
+
+/// A small set of hashes per run: says for certain when an id is not in it.
+struct Filter {
+    bits: Vec<u64>,
+}
+
+impl Filter {
+    /// About one byte an id, three bits each: one false hit in thirty.
+    fn of(run: &Run) -> Result<Self, StoreError> {
+        let words = (run.entries as usize / 8).next_power_of_two().max(8);
+        let mut filter = Self { bits: vec![0; words] };
+        for entry in run.iter() {
+            let (word, mask) = filter.place(entry?.id);
+            filter.bits[word] |= mask;
+        }
+        Ok(filter)
+    }
+
+    fn place(&self, id: EventId) -> (usize, u64) {
+        // The low half: the high half orders the run.
+        let hash = (id.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mask = 1 << (hash >> 58) | 1 << (hash >> 52 & 63) | 1 << (hash >> 46 & 63);
+        (hash as usize & (self.bits.len() - 1), mask)
+    }
+
+    fn may_hold(&self, id: EventId) -> bool {
+        let (word, mask) = self.place(id);
+        self.bits[word] & mask == mask
+    }
+}
+
+/// All stored ids.
+#[derive(Default)]
+pub(super) struct IdIndex {
+    /// Those of the log that is being written.
+    pub(super) current: IdSet,
+    /// Those of logs that are being sealed, by log.
+    pub(super) sealing: Vec<(u64, Arc<IdSet>)>,
+    runs: Vec<(Arc<Run>, Option<Filter>)>,
+    block: Vec<u8>,
+}
+
+impl IdIndex {
+    /// What is known of an id, also in `pending`, which is not committed yet.
+    pub(super) fn look_up(&mut self, pending: Option<&IdSet>, entry: Entry) -> Result<Known, StoreError> {
+        let Entry { hour, id, fingerprint } = entry;
+        let mut known = Known::New;
+        let sets = pending.into_iter().chain([&self.current]).chain(self.sealing.iter().map(|(_, set)| &**set));
+        for set in sets {
+            match set.look_up(hour, id, fingerprint) {
+                Known::Duplicate => return Ok(Known::Duplicate),
+                Known::Conflict => known = Known::Conflict,
+                Known::New => {}
+            }
+        }
+        for (run, filter) in &self.runs {
+            if filter.as_ref().is_none_or(|it| it.may_hold(id)) {
+                let mut is_same = false;
+                run.look_up(hour, id, &mut self.block, |said| {
+                    is_same |= said == fingerprint;
+                    known = Known::Conflict;
+                })?;
+                if is_same {
+                    return Ok(Known::Duplicate);
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Adds a run, newest last.
+    pub(super) fn add_run(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
+        let taken: usize = self.runs.iter().filter_map(|(_, filter)| filter.as_ref()).map(|it| it.bits.len() * 8).sum();
+        let fits = taken + (run.entries as usize).next_power_of_two() <= FILTER_BYTES_MAX;
+        let filter = if fits { Some(Filter::of(&run)?) } else { None };
+        self.runs.push((run, filter));
+        Ok(())
+    }
+
+    /// Takes runs out; their files are the caller's to remove.
+    pub(super) fn remove_runs(&mut self, seqs: &[u64]) {
+        self.runs.retain(|(run, _)| !seqs.contains(&run.seq));
+    }
+
+    pub(super) fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.iter().map(|(run, _)| run)
+    }
+
+    /// The runs to make one of: the smallest size of which there are enough.
+    pub(super) fn to_merge(&self) -> Option<Vec<Arc<Run>>> {
+        let size = |run: &Run| (run.entries / SMALLEST_IDS).max(1).ilog(MERGE_AT as u64);
+        let sizes: std::collections::BTreeSet<u32> = self.runs().map(|run| size(run)).collect();
+        sizes.into_iter().find_map(|wanted| {
+            let group: Vec<_> = self.runs().filter(|run| size(run) == wanted).cloned().collect();
+            (group.len() >= MERGE_AT).then_some(group)
+        })
+    }
+}
+
+/// The entries of several runs in order, those of hours that are not kept left out.
+pub(super) fn merged<'r>(
+    runs: &'r [Arc<Run>],
+    keep: impl Fn(i64) -> bool + 'r,
+) -> impl Iterator<Item = Result<Entry, StoreError>> + 'r {
+    let mut heads: Vec<_> = runs.iter().map(|run| run.iter().peekable()).collect();
+    std::iter::from_fn(move || {
+        loop {
+            let mut least: Option<(usize, Entry)> = None;
+            for (n, head) in heads.iter_mut().enumerate() {
+                match head.peek() {
+                    Some(Ok(entry)) if least.is_none_or(|(_, it)| *entry < it) => least = Some((n, *entry)),
+                    Some(Err(_)) => return head.next(),
+                    _ => {}
+                }
+            }
+            let (n, entry) = least?;
+            heads[n].next();
+            if keep(entry.hour) {
+                return Some(Ok(entry));
+            }
+        }
+    })
+}
