@@ -7,20 +7,21 @@ use crate::event::{Context, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
-use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, NotTaken, Outcome};
+use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, MEMORY_BYTES_MAX, NotTaken, Outcome};
 use crate::store::{Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Native records of one batch, about. A delivery with more goes to the store in pieces.
-const BATCH_RAW_BYTES: usize = 4 << 20;
+const BATCH_RAW_BYTES: usize = 2 << 20;
 /// Events of one batch, at most.
-const BATCH_EVENTS: usize = 8_192;
+const BATCH_EVENTS: usize = 4_096;
 /// Decoded bytes that may wait for their commit, KiB.
-const WAITING_KIB: u32 = 20 << 10;
+const WAITING_KIB: u32 = 6 << 10;
 /// How much a compressed delivery is taken to hold, as a multiple.
 const INFLATION: u64 = 12;
 /// Rejects of one delivery that are listed one by one; further ones are counted in one entry.
@@ -50,6 +51,9 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     inner: Arc<Inner>,
+    /// To the decoders: threads of their own, as few as there are cores, so that what they hold stays little.
+    jobs: SyncSender<Job>,
+    decoding: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -58,9 +62,13 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     metrics: Arc<Metrics>,
-    decoding: Semaphore,
-    waiting: Arc<Semaphore>,
-    workers: Mutex<Vec<Worker>>,
+    waiting: Semaphore,
+}
+
+/// A delivery for a decoder.
+struct Job {
+    delivery: Delivery,
+    reply: oneshot::Sender<Result<Decoded, ReadError>>,
 }
 
 /// Working memory of one decoder.
@@ -91,16 +99,17 @@ impl Pipeline {
     /// A pipeline into this store.
     pub fn new(store: Store, settings: Settings, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let inner = Inner {
-            store,
-            settings,
-            clock,
-            metrics,
-            decoding: Semaphore::new(cores),
-            waiting: Arc::new(Semaphore::new(WAITING_KIB as usize)),
-            workers: Mutex::default(),
-        };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(Inner { store, settings, clock, metrics, waiting: Semaphore::new(WAITING_KIB as usize) });
+        let (jobs, queue) = sync_channel::<Job>(cores);
+        let queue = Arc::new(Mutex::new(queue));
+        for n in 0..cores {
+            let (inner, queue) = (Arc::clone(&inner), Arc::clone(&queue));
+            let work = move || decode_all(&inner, &queue);
+            if let Err(error) = std::thread::Builder::new().name(format!("decoder-{n}")).spawn(work) {
+                tracing::error!(%error, "a decoder did not start");
+            }
+        }
+        Self { inner, jobs, decoding: Arc::new(Semaphore::new(cores)) }
     }
 
     async fn take(&self, delivery: Delivery) -> Result<Outcome, NotTaken> {
@@ -111,9 +120,11 @@ impl Pipeline {
         let share = (delivery.bytes.saturating_mul(INFLATION) >> 10).clamp(64, BATCH_RAW_BYTES as u64 >> 10) as u32;
         let _waiting = self.inner.waiting.acquire_many(share).await.map_err(|it| not_taken(&it))?;
         let source = delivery.source.clone();
-        let decoding = self.inner.decoding.acquire().await.map_err(|it| not_taken(&it))?;
-        let inner = Arc::clone(&self.inner);
-        let decoded = tokio::task::spawn_blocking(move || inner.decode(delivery)).await.map_err(|it| not_taken(&it))?;
+        // As many permits as the queue has places: sending never waits.
+        let decoding = self.decoding.acquire().await.map_err(|it| not_taken(&it))?;
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job { delivery, reply }).map_err(|_| not_taken(&StoreError::Closed))?;
+        let decoded = answer.await.map_err(|_| NotTaken("a decoder failed; this is a bug".to_owned()))?;
         drop(decoding);
         match decoded.map_err(|it| not_taken(&it))? {
             Decoded::Suspect(why) => Ok(Outcome::Suspect(why)),
@@ -128,13 +139,12 @@ impl Pipeline {
     }
 }
 
-impl Inner {
-    fn decode(&self, delivery: Delivery) -> Result<Decoded, ReadError> {
-        let popped = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut worker = popped.unwrap_or_else(Worker::new);
-        let result = Run::new(self, delivery).go(&mut worker);
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
-        result
+fn decode_all(inner: &Inner, queue: &Mutex<Receiver<Job>>) {
+    let mut worker = Worker::new();
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { delivery, reply }) = job else { return };
+        let _ = reply.send(Run::new(inner, delivery).go(&mut worker));
     }
 }
 
@@ -181,7 +191,7 @@ impl<'p> Run<'p> {
             context,
             drop: settings.map_or(&[], |it| &it.drop),
             intake,
-            batch: Batch::new(crate::event::EventType::CloudTrail),
+            batch: Batch::recycled(crate::event::EventType::CloudTrail),
             bulk: None,
             rejects_unlisted: 0,
             failed: None,
@@ -211,8 +221,14 @@ impl<'p> Run<'p> {
         let failed = |source| ReadError { uri, source };
         let buffers = std::mem::take(&mut worker.buffers);
         let input = self.delivery.input.clone();
+        let whole;
         let mut records = match &input {
             Input::Memory(bytes) => Records::of_bytes(bytes, buffers),
+            Input::File(path) if self.delivery.bytes <= MEMORY_BYTES_MAX => {
+                // Read whole only now that there is room for it: a small object inflates twice as fast in one piece.
+                whole = std::fs::read(path).map_err(failed.clone())?;
+                Records::of_bytes(&whole, buffers)
+            }
             Input::File(path) => File::open(path).and_then(|file| Records::of_reader(file, buffers)),
             Input::None => return Ok(Decoded::Small(Box::new(self.intake))),
         }
@@ -254,7 +270,7 @@ impl<'p> Run<'p> {
 
     /// More than one batch: it goes to the store in pieces. False: the store has given up.
     fn send_piece(&mut self) -> bool {
-        let fresh = Batch::new(self.batch.event_type);
+        let fresh = Batch::recycled(self.batch.event_type);
         let batch = std::mem::replace(&mut self.batch, fresh);
         if self.bulk.is_none() {
             match self.inner.store.begin() {

@@ -3,7 +3,7 @@
 //! A file is read when it looks other than when it was last read (size, time of change, inode), which covers files
 //! that are still being written: what is whole of them is stored, the rest is set aside, and replaced at the next look.
 
-use super::{Delivery, Input, MEMORY_BYTES_MAX, Outcome, SetAside, Surroundings, next_try_ms};
+use super::{Delivery, Input, Outcome, SetAside, Surroundings, next_try_ms};
 use crate::metrics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -165,11 +165,8 @@ fn delivery_of(config: &DirectoryConfig, at: &Surroundings, found: &Found) -> De
     delivery.file = Some((path, found.stamp.clone()));
     delivery.settles_uri = true;
     // Opened now, so that a file that may not be read is set aside, with its reason, and not tried at each look.
-    let input = fs::File::open(&found.path).and_then(|_| {
-        if found.bytes <= MEMORY_BYTES_MAX { fs::read(&found.path).map(|it| Input::Memory(it.into())) } else { Ok(Input::File(found.path.clone())) }
-    });
-    match input {
-        Ok(input) => delivery.input = input,
+    match fs::File::open(&found.path) {
+        Ok(_) => delivery.input = Input::File(found.path.clone()),
         Err(error) => {
             let reason = if error.kind() == io::ErrorKind::NotFound { "not_found" } else { "access_denied" };
             delivery.set_aside = Some(SetAside {

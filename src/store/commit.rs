@@ -36,9 +36,9 @@ use tokio::sync::oneshot;
 /// Deliveries that wait for the committer.
 const QUEUE_MAX: usize = 256;
 /// Native records in one group commit, about.
-const GROUP_RAW_BYTES: usize = 8 << 20;
+const GROUP_RAW_BYTES: usize = 4 << 20;
 /// A batch this large gets a frame of its own; smaller ones share one.
-const OWN_FRAME_RAW_BYTES: usize = 256 << 10;
+const OWN_FRAME_RAW_BYTES: usize = 32 << 10;
 /// How often the committer looks after age, retention and trash.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -407,6 +407,7 @@ impl Committer {
         let mut added = Vec::new();
         let result = self.decide(group, now, &mut added).and_then(|(verdicts, batches)| {
             let appended = self.append(&batches, now)?;
+            batches.into_iter().for_each(Batch::recycle);
             self.transact(group, &verdicts, appended, now)?;
             Ok((verdicts, appended))
         });
@@ -449,7 +450,8 @@ impl Committer {
                 match batches.last_mut() {
                     _ if kept.is_empty() => {}
                     Some(last) if kept.raw_bytes() < OWN_FRAME_RAW_BYTES && last.raw_bytes() < OWN_FRAME_RAW_BYTES && last.event_type == kept.event_type => {
-                        last.append(&kept, |_| true);
+                        last.append_all(&kept);
+                        kept.recycle();
                     }
                     _ => batches.push(kept),
                 }
@@ -557,10 +559,10 @@ pub(super) fn kept(mut batch: Batch, keep: &[bool], now: i64, counts: &mut Count
     counts.received += batch.len() as u64;
     batch.insert_times.fill(now);
     if keep.contains(&false) {
-        let mut rest = Batch::new(batch.event_type);
+        let mut rest = Batch::recycled(batch.event_type);
         rest.append(&batch, |row| keep[row]);
         counts.duplicate += (batch.len() - rest.len()) as u64;
-        batch = rest;
+        std::mem::replace(&mut batch, rest).recycle();
     }
     counts.stored += batch.len() as u64;
     let with = |flag| batch.flags.iter().filter(|it| it.contains(flag)).count() as u64;

@@ -9,8 +9,8 @@ use crate::event::{Col, EventId, EventType, Flags, column};
 
 const MAGIC: &[u8; 4] = b"PWF1";
 const HEAD_BYTES: usize = 12;
-/// zstd level of frames: the CPU saved is worth more than the bytes, since frames are rewritten soon.
-const LEVEL: i32 = 1;
+/// zstd level of frames, below 1 for speed: they are rewritten soon, so CPU counts more than bytes.
+const LEVEL: i32 = -4;
 /// A frame is never longer than this: one group is at most 32 MiB of records.
 pub(super) const FRAME_BYTES_MAX: usize = 64 << 20;
 

@@ -44,7 +44,7 @@ impl<'l> Sorter<'l> {
         let hour = first.div_euclid(HOUR_MS);
         let is_one_hour = batch.insert_times.iter().all(|it| it.div_euclid(HOUR_MS) == hour);
         if is_one_hour {
-            return self.add_hour(hour, batch, |_| true);
+            return self.add_hour(hour, batch);
         }
         let mut hours: Vec<i64> = batch.insert_times.iter().map(|it| it.div_euclid(HOUR_MS)).collect();
         hours.sort_unstable();
@@ -52,12 +52,12 @@ impl<'l> Sorter<'l> {
         for hour in hours {
             let mut part = Batch::new(batch.event_type);
             part.append(&batch, |row| batch.insert_times[row].div_euclid(HOUR_MS) == hour);
-            self.add_hour(hour, part, |_| true)?;
+            self.add_hour(hour, part)?;
         }
         Ok(())
     }
 
-    fn add_hour(&mut self, hour: i64, batch: Batch, keep: impl Fn(usize) -> bool) -> Result<(), StoreError> {
+    fn add_hour(&mut self, hour: i64, batch: Batch) -> Result<(), StoreError> {
         let key = (batch.event_type, hour);
         let (_, writer, rows) = match self.open.entry(key) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -70,7 +70,7 @@ impl<'l> Sorter<'l> {
         if rows.is_empty() {
             *rows = batch;
         } else {
-            rows.append(&batch, keep);
+            rows.append_all(&batch);
         }
         if rows.raw_bytes() >= ROW_GROUP_RAW_BYTES || rows.len() >= ROW_GROUP_ROWS {
             writer.write_group(std::mem::replace(rows, Batch::new(key.0)))?;

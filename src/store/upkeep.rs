@@ -76,7 +76,11 @@ impl Committer {
         if let Err(error) = result {
             self.shared.pause(&error);
         }
-        if self.waiting_for_seal.is_empty() { self.merge_runs() } else { self.rotate() }
+        if self.waiting_for_seal.is_empty() {
+            self.merge_runs();
+        } else {
+            self.rotate();
+        }
     }
 
     fn name_sealed(&mut self, log: &Log, sealed: &Sealed) -> Result<(), StoreError> {
