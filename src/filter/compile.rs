@@ -255,7 +255,7 @@ impl Compiler<'_> {
                     return Err(FilterError::new(self.source, test.at, message));
                 }
             },
-            Op::Like => Matcher::Contains(folded),
+            Op::Like => Matcher::Contains(Box::new(memchr::memmem::Finder::new(folded.as_bytes()).into_owned())),
             Op::StartsWith => Matcher::StartsWith(folded),
             Op::EndsWith => Matcher::EndsWith(folded),
             Op::Matches => {

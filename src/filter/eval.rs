@@ -2,7 +2,7 @@
 
 use super::ast::{Op, Segment};
 use super::compile::{Check, Filter, Node, Target};
-use super::matcher::{Matcher, ordered};
+use super::matcher::ordered;
 use super::value::{Found, Ordinal};
 use crate::event::column::Kind;
 use crate::event::{Col, Row, Val};
@@ -65,7 +65,7 @@ fn compare(left: &str, op: Op, right: &Found<'_>, nocase: bool) -> bool {
         Op::StartsWith => left.starts_with(&*right),
         Op::EndsWith => left.ends_with(&*right),
         // A pattern out of an event would be the attacker's: it is compared as text.
-        Op::Matches => Matcher::Contains(right.into_owned()).holds(&Found::Text(left), false),
+        Op::Matches => left.contains(&*right),
         Op::Eq | Op::Ne | Op::In | Op::NotIn => left == right,
     }
 }

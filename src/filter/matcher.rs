@@ -46,7 +46,7 @@ pub(super) enum Matcher {
     Inside(String, Network),
     /// `<`, `<=`, `>`, `>=`.
     Order(Op, Ordinal),
-    Contains(String),
+    Contains(Box<memchr::memmem::Finder<'static>>),
     StartsWith(String),
     EndsWith(String),
     Regex(Regex),
@@ -66,7 +66,7 @@ impl Matcher {
                 Err(_) => text == value,
             },
             (Self::Order(op, than), Found::Text(value)) => Ordinal::of(value).is_some_and(|it| ordered(*op, it, *than)),
-            (Self::Contains(text), value) => memchr::memmem::find(value.text().as_bytes(), text.as_bytes()).is_some(),
+            (Self::Contains(text), value) => text.find(value.text().as_bytes()).is_some(),
             (Self::StartsWith(text), value) => value.text().starts_with(text.as_str()),
             (Self::EndsWith(text), value) => value.text().ends_with(text.as_str()),
             (Self::Regex(regex), value) => regex.is_match(value.text()),

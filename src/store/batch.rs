@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 /// Batches kept for their room: growing afresh each time costs a tenth of the CPU and twice the memory.
-const POOLED_MAX: usize = 8;
+const POOLED_MAX: usize = 6;
 /// A batch with more native records than this is not kept.
 const POOLED_RAW_BYTES_MAX: usize = 1 << 20;
 static POOL: Mutex<Vec<Batch>> = Mutex::new(Vec::new());

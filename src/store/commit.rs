@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 /// Deliveries that wait for the committer.
 const QUEUE_MAX: usize = 256;
 /// Native records in one group commit, about.
-const GROUP_RAW_BYTES: usize = 4 << 20;
+const GROUP_RAW_BYTES: usize = 1 << 20;
 /// A batch this large gets a frame of its own; smaller ones share one.
 const OWN_FRAME_RAW_BYTES: usize = 32 << 10;
 /// How often the committer looks after age, retention and trash.

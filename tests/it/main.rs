@@ -1,1 +1,13 @@
-fn main(){}
+//! Integration tests: the real program, against real parts. One binary, so that it links once.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::missing_panics_doc, reason = "tests say what they expect by panicking")]
+
+mod bad_input;
+mod commands;
+mod directory;
+mod generated;
+mod identity;
+mod kills;
+mod queue;
+mod secrets;
+mod store_faults;
+mod support;
