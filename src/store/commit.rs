@@ -39,8 +39,6 @@ const QUEUE_MAX: usize = 256;
 const GROUP_RAW_BYTES: usize = 1 << 20;
 /// A batch this large gets a frame of its own; smaller ones share one.
 const OWN_FRAME_RAW_BYTES: usize = 32 << 10;
-/// How often the committer looks after age, retention and trash.
-const TICK: Duration = Duration::from_millis(500);
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -59,6 +57,8 @@ pub struct StoreOptions {
     pub seal_ms: i64,
     /// So many segments of one hour of collection become one.
     pub merge_segments: usize,
+    /// How often the committer looks after age, retention and trash, when nothing comes.
+    pub tick: Duration,
 }
 
 impl StoreOptions {
@@ -72,6 +72,7 @@ impl StoreOptions {
             seal_events: 50_000,
             seal_ms: 15 * 60_000,
             merge_segments: 16,
+            tick: Duration::from_millis(500),
         }
     }
 }
@@ -338,7 +339,7 @@ impl Committer {
         loop {
             let message = match next.take() {
                 Some(message) => Ok(message),
-                None => messages.recv_timeout(TICK),
+                None => messages.recv_timeout(self.shared.options.tick),
             };
             match message {
                 Ok(Message::Intake(intake, reply)) => {
