@@ -12,13 +12,13 @@ pub mod disposition;
 pub mod json;
 pub mod metrics;
 
+pub mod decode;
 pub mod event;
 pub mod filter;
-pub mod sources;
-pub mod decode;
 pub mod normalize;
-pub mod store;
 pub mod pipeline;
+pub mod sources;
+pub mod store;
 
 pub mod admin;
 pub mod app;

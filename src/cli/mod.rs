@@ -71,7 +71,8 @@ fn config(command: ConfigCommand) -> Result<Exit, Failure> {
             term::print(format!("{text}\n").as_bytes())
         }
         ConfigCommand::EventSchema => {
-            let text = serde_json::to_string_pretty(&crate::event::schema::event_schema()).map_err(|error| Failure::new(Exit::Bug, error))?;
+            let text =
+                serde_json::to_string_pretty(&crate::event::schema::event_schema()).map_err(|error| Failure::new(Exit::Bug, error))?;
             term::print(format!("{text}\n").as_bytes())
         }
         ConfigCommand::Example => term::print(crate::config::example().as_bytes()),

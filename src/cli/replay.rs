@@ -155,7 +155,10 @@ fn report_failed(path: &Path, error: &io::Error, output: Output) {
     let place = path.display().to_string();
     term::say(&match output {
         Output::Text => format!("{}: {error}", term::plain(&place)),
-        Output::Json => serde_json::json!({"origin": {"uri": format!("file://{place}")}, "reason": "unreadable", "detail": error.to_string()}).to_string(),
+        Output::Json => {
+            serde_json::json!({"origin": {"uri": format!("file://{place}")}, "reason": "unreadable", "detail": error.to_string()})
+                .to_string()
+        }
     });
 }
 

@@ -29,7 +29,9 @@ pub(super) fn print_sum(counts: &Counts, output: Output) -> Result<(), Failure> 
         Output::Json => format!(
             "{{\"received\":{received},\"stored\":{stored},\"duplicate\":{duplicate},\"quarantined\":{quarantined},\"filtered\":{filtered}}}\n"
         ),
-        Output::Text => format!("received {received} = stored {stored} + duplicate {duplicate} + quarantined {quarantined} + filtered {filtered}\n"),
+        Output::Text => {
+            format!("received {received} = stored {stored} + duplicate {duplicate} + quarantined {quarantined} + filtered {filtered}\n")
+        }
     };
     term::print(line.as_bytes()).map(|_| ())
 }

@@ -85,7 +85,8 @@ fn point(text: &str, now_ms: i64) -> Result<i64, Failure> {
     if let Some(ms) = time::parse_ms(text) {
         return Ok(ms);
     }
-    let wrong = || Failure::new(Exit::Usage, format!("`{text}` is neither a span like 90m, 24h or 7d nor a time like 2026-01-02T03:04:05Z"));
+    let wrong =
+        || Failure::new(Exit::Usage, format!("`{text}` is neither a span like 90m, 24h or 7d nor a time like 2026-01-02T03:04:05Z"));
     // A date alone is its beginning.
     if let Some(ms) = time::parse_ms(&format!("{text}T00:00:00Z")) {
         return Ok(ms);

@@ -28,7 +28,8 @@ fn expand_text(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result
         let (name, after) = behind.split_once('}').ok_or_else(|| format!("`${{` without `}}` in \"{text}\""))?;
         match name.strip_prefix("file:") {
             Some(path) => out.push_str(read_file(path)?.trim_end_matches(['\n', '\r'])),
-            None => out.push_str(&variables(name).ok_or_else(|| format!("the environment has no variable `{name}`; set it, or write the value"))?),
+            None => out
+                .push_str(&variables(name).ok_or_else(|| format!("the environment has no variable `{name}`; set it, or write the value"))?),
         }
         rest = after;
     }

@@ -96,9 +96,12 @@ pub fn check(config: &Config) -> Result<(), String> {
         return Err("retention_hours is 0; events would be gone at once".to_owned());
     }
     if let Some(admin) = &config.admin {
-        let address: SocketAddr = admin.listen.parse().map_err(|_| format!("admin.listen `{}` is not an address and port, like 127.0.0.1:9100", admin.listen))?;
+        let address: SocketAddr =
+            admin.listen.parse().map_err(|_| format!("admin.listen `{}` is not an address and port, like 127.0.0.1:9100", admin.listen))?;
         if !address.ip().is_loopback() && !admin.allow_public {
-            return Err(format!("admin.listen `{address}` can be reached by others and has no login; use 127.0.0.1, or set admin.allow_public"));
+            return Err(format!(
+                "admin.listen `{address}` can be reached by others and has no login; use 127.0.0.1, or set admin.allow_public"
+            ));
         }
     }
     Ok(())

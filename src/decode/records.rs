@@ -38,7 +38,10 @@ enum State {
     /// Between values of the input itself.
     Top,
     /// In an array of records. `depth` brackets outside it are open, which is 1 inside a `Records` object.
-    Array { is_first: bool, depth: usize },
+    Array {
+        is_first: bool,
+        depth: usize,
+    },
     Done,
 }
 
@@ -367,9 +370,9 @@ impl<'r> Records<'r> {
         }
         let rest = self.window.rest();
         let near = &rest[..rest.len().min(PREAMBLE_BYTES_MAX)];
-        let line = memchr::memchr_iter(b'\n', near).map(|at| at + 1).find(|start| {
-            near[*start..].iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| matches!(b, b'{' | b'['))
-        });
+        let line = memchr::memchr_iter(b'\n', near)
+            .map(|at| at + 1)
+            .find(|start| near[*start..].iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| matches!(b, b'{' | b'[')));
         if let Some(len) = line {
             return Ok(reject(Reason::BadRecord, "a line that is not JSON", len, len));
         }
@@ -438,9 +441,8 @@ fn quick_container(rest: &[u8]) -> Option<usize> {
 /// Where a bad object at the top ends: at its own bracket when a line or an object follows, else at the line's end.
 fn top_end(rest: &[u8]) -> Option<usize> {
     let line = memchr::memchr(b'\n', rest).map(|at| at + 1);
-    let own = crate::json::value_end_lexical(rest, 0).filter(|end| {
-        rest[*end..].iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| *b == b'{')
-    });
+    let own = crate::json::value_end_lexical(rest, 0)
+        .filter(|end| rest[*end..].iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| *b == b'{'));
     match (own, line) {
         // A line that starts the next object ends this one, whatever its brackets say.
         (own, Some(line)) if rest[line..].first() == Some(&b'{') => Some(own.map_or(line, |own| own.min(line))),

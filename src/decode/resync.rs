@@ -7,7 +7,16 @@ const CANDIDATES_MAX: usize = 64;
 
 /// Members of which a record of ours has at least one.
 const RECORD_KEYS: &[&str] = &[
-    "eventVersion", "eventSource", "eventName", "eventID", "eventId", "eventTime", "eventType", "eventCategory", "userIdentity", "awsRegion",
+    "eventVersion",
+    "eventSource",
+    "eventName",
+    "eventID",
+    "eventId",
+    "eventTime",
+    "eventType",
+    "eventCategory",
+    "userIdentity",
+    "awsRegion",
     "insightDetails",
 ];
 
@@ -18,11 +27,7 @@ pub(super) fn is_record(tape: &Tape, text: &str) -> bool {
 
 /// Where a bad element of an array ends, when what follows it shows that it does.
 pub(super) fn element_end(rest: &[u8]) -> Option<usize> {
-    let end = if matches!(rest.first(), Some(b'{' | b'[')) {
-        value_end_lexical(rest, 0)?
-    } else {
-        memchr::memchr2(b',', b']', rest)?
-    };
+    let end = if matches!(rest.first(), Some(b'{' | b'[')) { value_end_lexical(rest, 0)? } else { memchr::memchr2(b',', b']', rest)? };
     let next = rest[end..].iter().find(|b| !b.is_ascii_whitespace())?;
     matches!(next, b',' | b']').then_some(end)
 }

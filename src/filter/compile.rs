@@ -134,7 +134,9 @@ fn necessary(node: &Node) -> Option<Node> {
         Node::Or(parts) => parts.iter().map(necessary).collect::<Option<_>>().map(Node::Or),
         Node::Not(_) => None,
         Node::Test { targets, check } => {
-            let ([Target::Raw(path)], Check::Any { matchers, nocase: false, or_null: false }) = (targets.as_slice(), check) else { return None };
+            let ([Target::Raw(path)], Check::Any { matchers, nocase: false, or_null: false }) = (targets.as_slice(), check) else {
+                return None;
+            };
             let dotted = Path(path.clone()).dotted()?;
             let (_, cols) = MIRRORS.iter().find(|(name, _)| *name == dotted)?;
             let is_said = matchers.iter().all(|it| matches!(it, Matcher::Equal(text) | Matcher::Inside(text, _) if !text.is_empty()));
@@ -260,7 +262,11 @@ impl Compiler<'_> {
             Op::EndsWith => Matcher::EndsWith(folded),
             Op::Matches => {
                 let regex = RegexBuilder::new(text).case_insensitive(test.nocase).size_limit(REGEX_BYTES_MAX).build();
-                Matcher::Regex(regex.map_err(|error| FilterError::new(self.source, test.at, format!("the regular expression does not compile: {error}")))?)
+                Matcher::Regex(
+                    regex.map_err(|error| {
+                        FilterError::new(self.source, test.at, format!("the regular expression does not compile: {error}"))
+                    })?,
+                )
             }
             _ => match Network::parse(text) {
                 Some(network) => Matcher::Inside(folded, network),
@@ -276,7 +282,9 @@ impl Compiler<'_> {
         };
         let names = EventType::ALL.iter().map(|it| it.name()).chain(["kubernetesAudit", "kubernetesConfig", "kubernetesEvent"]);
         match names.into_iter().find(|name| name.eq_ignore_ascii_case(text) && name != text) {
-            Some(name) => Err(FilterError::new(self.source, test.at, format!("no event type is `{text}`")).suggest(Some(format!("write \"{name}\"")))),
+            Some(name) => {
+                Err(FilterError::new(self.source, test.at, format!("no event type is `{text}`")).suggest(Some(format!("write \"{name}\""))))
+            }
             None => Ok(()),
         }
     }

@@ -54,8 +54,11 @@ fn holds<R: Row>(node: &Node, row: &R, scratch: &mut Scratch) -> bool {
 /// Two values of one event.
 fn compare(left: &str, op: Op, right: &Found<'_>, nocase: bool) -> bool {
     let right = right.text();
-    let (left, right) =
-        if nocase { (Cow::Owned(left.to_lowercase()), Cow::Owned(right.to_lowercase())) } else { (Cow::Borrowed(left), Cow::Borrowed(right)) };
+    let (left, right) = if nocase {
+        (Cow::Owned(left.to_lowercase()), Cow::Owned(right.to_lowercase()))
+    } else {
+        (Cow::Borrowed(left), Cow::Borrowed(right))
+    };
     match op {
         Op::Lt | Op::Le | Op::Gt | Op::Ge => match (Ordinal::of(&left), Ordinal::of(&right)) {
             (Some(left), Some(right)) => ordered(op, left, right),

@@ -143,7 +143,9 @@ impl Parser<'_> {
             }
             Token::Mark('[') => {}
             Token::Text(_) => {
-                return Err(self.error("a test starts with a field, not with a text").suggest(Some("write the field's name without quotes".to_owned())));
+                return Err(self
+                    .error("a test starts with a field, not with a text")
+                    .suggest(Some("write the field's name without quotes".to_owned())));
             }
             Token::End => return Err(self.error("the filter ends where a test should stand")),
             _ => return Err(self.error("expected a field")),
@@ -189,7 +191,9 @@ impl Parser<'_> {
             if self.take_word("in") {
                 return Ok(Op::NotIn);
             }
-            return Err(self.error("expected `in` behind `not`").suggest(Some("to turn a whole test around, put `not` before its field".to_owned())));
+            return Err(self
+                .error("expected `in` behind `not`")
+                .suggest(Some("to turn a whole test around, put `not` before its field".to_owned())));
         }
         for (word, op) in WORDS {
             if self.take_word(word) {
@@ -201,7 +205,8 @@ impl Parser<'_> {
             Token::Word(word) => nearest(word, names().chain(["contains"])).map(|it| if it == "contains" { "like" } else { it }),
             _ => None,
         };
-        let suggestion = suggestion.map_or_else(|| "one of = != < <= > >= like starts_with ends_with matches in".to_owned(), |it| format!("did you mean `{it}`?"));
+        let suggestion = suggestion
+            .map_or_else(|| "one of = != < <= > >= like starts_with ends_with matches in".to_owned(), |it| format!("did you mean `{it}`?"));
         Err(self.error("expected an operator").suggest(Some(suggestion)))
     }
 
@@ -216,7 +221,9 @@ impl Parser<'_> {
         let mut values = Vec::new();
         loop {
             if values.len() >= LIST_VALUES_MAX {
-                return Err(self.error(format!("more than {LIST_VALUES_MAX} values")).suggest(Some("use a lookup list: in @name".to_owned())));
+                return Err(self
+                    .error(format!("more than {LIST_VALUES_MAX} values"))
+                    .suggest(Some("use a lookup list: in @name".to_owned())));
             }
             values.push(self.value()?);
             if self.take_mark(')') {

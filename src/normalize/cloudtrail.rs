@@ -136,9 +136,8 @@ fn identify<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members, said: [Opt
 
 fn set_times(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
     let read = |at| look.string(at).and_then(|text| time::parse_ms(&text));
-    let time = read(it.event_time)
-        .or_else(|| read(look.member(it.window, "windowEnd")))
-        .or_else(|| read(look.member(it.window, "windowStart")));
+    let time =
+        read(it.event_time).or_else(|| read(look.member(it.window, "windowEnd"))).or_else(|| read(look.member(it.window, "windowStart")));
     match time {
         Some(time) => {
             event.event_time = time;
@@ -184,10 +183,26 @@ fn set_activity(event: &mut Event<'_>, look: &Text<'_>, it: &Members, known: &Ca
 
 /// Error codes that mean that a policy said no.
 const DENIED: &[&str] = &[
-    "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation", "UnauthorizedOperation", "VpceAccessDenied", "AuthorizationError",
-    "AuthorizationErrorException", "NotAuthorized", "NotAuthorizedException", "UnauthorizedException", "Forbidden", "ForbiddenException",
-    "UnauthorizedAccess", "KMSAccessDeniedException", "KMS.AccessDeniedException", "AccessDeniedFault", "Client.AccessDenied",
-    "OperationNotPermittedException", "InsufficientPrivilegesException", "AllAccessDisabled",
+    "AccessDenied",
+    "AccessDeniedException",
+    "Client.UnauthorizedOperation",
+    "UnauthorizedOperation",
+    "VpceAccessDenied",
+    "AuthorizationError",
+    "AuthorizationErrorException",
+    "NotAuthorized",
+    "NotAuthorizedException",
+    "UnauthorizedException",
+    "Forbidden",
+    "ForbiddenException",
+    "UnauthorizedAccess",
+    "KMSAccessDeniedException",
+    "KMS.AccessDeniedException",
+    "AccessDeniedFault",
+    "Client.AccessDenied",
+    "OperationNotPermittedException",
+    "InsufficientPrivilegesException",
+    "AllAccessDisabled",
 ];
 
 fn set_outcome<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members, action: Option<&str>) {

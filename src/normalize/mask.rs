@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 /// What stands where a secret stood. No hash of it: what can be guessed can be checked against a hash.
 pub(super) const MASK: &str = "[masked]";
 /// What AWS itself puts where it left a secret out.
-const LEFT_OUT: &[&str] = &["HIDDEN_DUE_TO_SECURITY_REASONS", "<sensitiveDataRemoved>", "sensitiveDataRemoved", "****", "***", "REDACTED", ""];
+const LEFT_OUT: &[&str] =
+    &["HIDDEN_DUE_TO_SECURITY_REASONS", "<sensitiveDataRemoved>", "sensitiveDataRemoved", "****", "***", "REDACTED", ""];
 
 struct Secret {
     key: &'static str,
@@ -58,9 +59,7 @@ fn is_secret(tape: &Tape, text: &str, at: usize) -> bool {
     SECRETS.iter().filter(|it| it.key.eq_ignore_ascii_case(&key)).any(|it| {
         it.parent.is_none_or(|parent| has_parent(tape, text, at, parent))
             && it.call.is_none_or(|(service, action)| {
-                let is = |name, expected| {
-                    tape.member(0, name, text).and_then(|at| tape.string(at, text)).is_some_and(|it| it == expected)
-                };
+                let is = |name, expected| tape.member(0, name, text).and_then(|at| tape.string(at, text)).is_some_and(|it| it == expected);
                 is("eventSource", service) && is("eventName", action)
             })
     })
@@ -118,10 +117,8 @@ fn credentials_in_urls(text: &str) -> Vec<Range<usize>> {
 static LEXICAL: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
     let keys: Vec<_> = SECRETS.iter().filter(|it| it.key != "variables").map(|it| regex::escape(it.key)).collect();
     // Quotes may themselves be escaped (JSON in a JSON string); the value may be cut, or a whole list.
-    let pattern = format!(
-        r#"(?i-u)(\\*")(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#,
-        keys.join("|")
-    );
+    let pattern =
+        format!(r#"(?i-u)(\\*")(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#, keys.join("|"));
     regex::bytes::Regex::new(&pattern).ok()
 });
 

@@ -124,7 +124,13 @@ impl Committer {
         self.name_bulk(end, Verdict::AlreadyRead, written, self.shared.clock.now_ms())
     }
 
-    fn keep_new_pending(&mut self, mut batch: Batch, now: i64, pending: &mut IdSet, counts: &mut super::Counts) -> Result<Batch, StoreError> {
+    fn keep_new_pending(
+        &mut self,
+        mut batch: Batch,
+        now: i64,
+        pending: &mut IdSet,
+        counts: &mut super::Counts,
+    ) -> Result<Batch, StoreError> {
         let mut keep = vec![true; batch.len()];
         for (row, keep) in keep.iter_mut().enumerate() {
             let entry = entry_of(&batch, row);
@@ -171,7 +177,12 @@ impl Committer {
         record(&tx, &end, &verdict, now)?;
         tx.commit()?;
         // From here on the delivery is stored, whatever else fails: the files are found in tmp/ too.
-        if let Err(error) = shared.disk.reached(CrashPoint::BulkCommitted).map_err(at_dir()).and_then(|()| self.place(&written.segments, &runs_of(&written.runs))) {
+        if let Err(error) = shared
+            .disk
+            .reached(CrashPoint::BulkCommitted)
+            .map_err(at_dir())
+            .and_then(|()| self.place(&written.segments, &runs_of(&written.runs)))
+        {
             self.shared.pause(&error);
         }
         self.publish(&[end], &[verdict]);

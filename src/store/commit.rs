@@ -450,7 +450,11 @@ impl Committer {
                 let kept = self.keep_new(batch, now, &mut counts, added)?;
                 match batches.last_mut() {
                     _ if kept.is_empty() => {}
-                    Some(last) if kept.raw_bytes() < OWN_FRAME_RAW_BYTES && last.raw_bytes() < OWN_FRAME_RAW_BYTES && last.event_type == kept.event_type => {
+                    Some(last)
+                        if kept.raw_bytes() < OWN_FRAME_RAW_BYTES
+                            && last.raw_bytes() < OWN_FRAME_RAW_BYTES
+                            && last.event_type == kept.event_type =>
+                    {
                         last.append_all(&kept);
                         kept.recycle();
                     }
@@ -611,8 +615,11 @@ pub(super) fn record(tx: &rusqlite::Transaction<'_>, intake: &Intake, verdict: &
         state::add_to_ledger(tx, object, now)?;
     }
     if let Some((path, stamp)) = &intake.file {
-        tx.prepare_cached("INSERT INTO files VALUES (?1, ?2, ?3) ON CONFLICT (source, path) DO UPDATE SET stamp = ?3")?
-            .execute((&intake.source, path, stamp))?;
+        tx.prepare_cached("INSERT INTO files VALUES (?1, ?2, ?3) ON CONFLICT (source, path) DO UPDATE SET stamp = ?3")?.execute((
+            &intake.source,
+            path,
+            stamp,
+        ))?;
     }
     Ok(())
 }

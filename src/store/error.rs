@@ -77,9 +77,13 @@ impl StoreError {
     /// What the caller does.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Io { .. } | Self::Sqlite(_) | Self::Parquet { .. } | Self::Codec(_) | Self::Paused(_) | Self::Aborted(_) | Self::Closed => {
-                Disposition::Retry
-            }
+            Self::Io { .. }
+            | Self::Sqlite(_)
+            | Self::Parquet { .. }
+            | Self::Codec(_)
+            | Self::Paused(_)
+            | Self::Aborted(_)
+            | Self::Closed => Disposition::Retry,
             Self::Damaged { .. } | Self::Locked { .. } | Self::Newer { .. } | Self::Missing { .. } => Disposition::Fatal,
         }
     }
@@ -87,7 +91,9 @@ impl StoreError {
     /// Whether the disk has no room left.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } | Self::Codec(source) => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            Self::Io { source, .. } | Self::Codec(source) => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             Self::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             _ => false,
         }

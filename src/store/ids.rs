@@ -207,10 +207,7 @@ impl IdIndex {
 }
 
 /// The entries of several runs in order, those of hours that are not kept left out.
-pub(super) fn merged<'r>(
-    runs: &'r [Arc<Run>],
-    keep: impl Fn(i64) -> bool + 'r,
-) -> impl Iterator<Item = Result<Entry, StoreError>> + 'r {
+pub(super) fn merged<'r>(runs: &'r [Arc<Run>], keep: impl Fn(i64) -> bool + 'r) -> impl Iterator<Item = Result<Entry, StoreError>> + 'r {
     let mut heads: Vec<_> = runs.iter().map(|run| run.iter().peekable()).collect();
     std::iter::from_fn(move || {
         loop {

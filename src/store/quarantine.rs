@@ -45,7 +45,8 @@ pub struct Origin {
     pub index: Option<u64>,
 }
 
-const SELECT: &str = "SELECT id, source, uri, position, reason, detail, time_ms, bytes, excerpt, tries, next_try_ms, object FROM quarantine";
+const SELECT: &str =
+    "SELECT id, source, uri, position, reason, detail, time_ms, bytes, excerpt, tries, next_try_ms, object FROM quarantine";
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Quarantined> {
     Ok(Quarantined {
@@ -148,7 +149,8 @@ impl super::Store {
     pub async fn due(&self, source: &str, now_ms: i64) -> Result<Vec<Quarantined>, StoreError> {
         let source = source.to_owned();
         self.ask(move |db| {
-            let mut query = db.prepare_cached(&format!("{SELECT} WHERE source = ?1 AND next_try_ms <= ?2 ORDER BY next_try_ms LIMIT 100"))?;
+            let mut query =
+                db.prepare_cached(&format!("{SELECT} WHERE source = ?1 AND next_try_ms <= ?2 ORDER BY next_try_ms LIMIT 100"))?;
             let rows = query.query_map(params![source, now_ms], read)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
@@ -158,8 +160,11 @@ impl super::Store {
     /// An entry was tried in vain: when it is tried next.
     pub async fn postpone(&self, id: i64, next_try_ms: Option<i64>, why: String) -> Result<(), StoreError> {
         self.ask(move |db| {
-            db.prepare_cached("UPDATE quarantine SET next_try_ms = ?2, tries = tries + 1, detail = ?3 WHERE id = ?1")?
-                .execute(params![id, next_try_ms, why])?;
+            db.prepare_cached("UPDATE quarantine SET next_try_ms = ?2, tries = tries + 1, detail = ?3 WHERE id = ?1")?.execute(params![
+                id,
+                next_try_ms,
+                why
+            ])?;
             Ok(())
         })
         .await

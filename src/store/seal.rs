@@ -120,9 +120,8 @@ impl<'l> Sorter<'l> {
 pub(super) fn seal(layout: &Layout, disk: &dyn Disk, log: &Log, ids: &IdSet) -> Result<Sealed, StoreError> {
     let mut sorter = Sorter::new(layout, disk);
     let path = layout.log(log.seq);
-    let result = frames(&path, log.length).and_then(|mut frames| {
-        frames.try_for_each(|frame| sorter.add(read_frame(&frame?).ok_or_else(|| damaged(&path))?))
-    });
+    let result = frames(&path, log.length)
+        .and_then(|mut frames| frames.try_for_each(|frame| sorter.add(read_frame(&frame?).ok_or_else(|| damaged(&path))?)));
     if let Err(error) = result {
         sorter.abandon();
         return Err(error);
@@ -135,7 +134,12 @@ pub(super) fn seal(layout: &Layout, disk: &dyn Disk, log: &Log, ids: &IdSet) -> 
 }
 
 /// One run of several, without the hours that are not kept.
-pub(super) fn merge_runs(layout: &Layout, disk: &dyn Disk, runs: &[Arc<Run>], keep: impl Fn(i64) -> bool) -> Result<(u64, u64), StoreError> {
+pub(super) fn merge_runs(
+    layout: &Layout,
+    disk: &dyn Disk,
+    runs: &[Arc<Run>],
+    keep: impl Fn(i64) -> bool,
+) -> Result<(u64, u64), StoreError> {
     let seq = layout.take_seq();
     let entries = write_run(disk, &layout.tmp_run(seq), merged(runs, keep))?;
     disk.sync_dir(&layout.tmp()).map_err(StoreError::at(&layout.tmp()))?;

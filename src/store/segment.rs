@@ -103,7 +103,8 @@ impl SegmentWriter {
             return Err(StoreError::Damaged { path: path.to_owned(), what: "the Parquet schema does not parse; this is a bug" });
         };
         let file = disk.create_new(path).map_err(StoreError::at(path))?;
-        let writer = SerializedFileWriter::new(Out { file, written: 0 }, Arc::clone(schema), Arc::clone(properties)).map_err(parquet_error(path))?;
+        let writer =
+            SerializedFileWriter::new(Out { file, written: 0 }, Arc::clone(schema), Arc::clone(properties)).map_err(parquet_error(path))?;
         Ok(Self { writer, path: path.to_owned(), rows: 0, times: (i64::MAX, i64::MIN) })
     }
 

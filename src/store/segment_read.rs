@@ -95,7 +95,8 @@ impl SegmentReader {
 
     /// The event times of a row group, earliest and latest.
     pub(super) fn group_times(&self, group: usize) -> (i64, i64) {
-        let statistics = self.places[Col::EventTime as usize].and_then(|at| self.reader.metadata().row_group(group).column(at).statistics());
+        let statistics =
+            self.places[Col::EventTime as usize].and_then(|at| self.reader.metadata().row_group(group).column(at).statistics());
         match statistics {
             Some(Statistics::Int64(it)) => (it.min_opt().copied().unwrap_or(i64::MIN), it.max_opt().copied().unwrap_or(i64::MAX)),
             _ => (i64::MIN, i64::MAX),
@@ -166,7 +167,11 @@ struct Picked<'p> {
 
 impl Picked<'_> {
     /// Calls `skip` and `read` with numbers of rows, in turn.
-    fn walk<T: DataType>(&self, reader: &mut ColumnReaderImpl<T>, mut read: impl FnMut(&mut ColumnReaderImpl<T>, usize) -> Result<(), ParquetError>) -> Result<(), ParquetError> {
+    fn walk<T: DataType>(
+        &self,
+        reader: &mut ColumnReaderImpl<T>,
+        mut read: impl FnMut(&mut ColumnReaderImpl<T>, usize) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
         let Some(rows) = self.rows else { return read(reader, self.total) };
         let mut at = 0;
         let mut rest = rows;
@@ -194,7 +199,11 @@ fn read_column(reader: ColumnReader, col: Col, picked: &Picked<'_>) -> Result<Co
                 let rep = is_list.then_some(&mut rep);
                 reader.read_records(n, Some(&mut def), rep, &mut values).map(|_| ())
             })?;
-            if is_list { Ok(Column::List(lists(&def, &rep, &values)?)) } else { Ok(Column::Text(texts(def.iter().map(|it| *it > 0), &values)?)) }
+            if is_list {
+                Ok(Column::List(lists(&def, &rep, &values)?))
+            } else {
+                Ok(Column::Text(texts(def.iter().map(|it| *it > 0), &values)?))
+            }
         }
         ColumnReader::Int64ColumnReader(mut reader) => {
             let mut values = Vec::new();

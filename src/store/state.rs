@@ -83,7 +83,8 @@ pub(super) fn insert_segment(tx: &Transaction<'_>, it: &Segment) -> Result<(), S
 }
 
 pub(super) fn segments(db: &Connection) -> Result<Vec<Segment>, StoreError> {
-    let mut query = db.prepare_cached("SELECT seq, event_type, collected, rows, bytes, time_min, time_max FROM segments ORDER BY time_max DESC")?;
+    let mut query =
+        db.prepare_cached("SELECT seq, event_type, collected, rows, bytes, time_min, time_max FROM segments ORDER BY time_max DESC")?;
     let rows = query.query_map([], |row| {
         Ok(Segment {
             seq: row.get(0)?,
@@ -100,8 +101,7 @@ pub(super) fn segments(db: &Connection) -> Result<Vec<Segment>, StoreError> {
 
 pub(super) fn logs(db: &Connection) -> Result<Vec<Log>, StoreError> {
     let mut query = db.prepare_cached("SELECT seq, length, events, opened_ms FROM log ORDER BY seq")?;
-    let rows =
-        query.query_map([], |row| Ok(Log { seq: row.get(0)?, length: row.get(1)?, events: row.get(2)?, opened_ms: row.get(3)? }))?;
+    let rows = query.query_map([], |row| Ok(Log { seq: row.get(0)?, length: row.get(1)?, events: row.get(2)?, opened_ms: row.get(3)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -122,10 +122,8 @@ pub(super) fn meta(db: &Connection, key: &str) -> Result<Option<String>, StoreEr
 
 pub(super) fn add_counter(tx: &Transaction<'_>, source: &str, name: &str, n: u64) -> Result<(), StoreError> {
     if n > 0 {
-        tx.prepare_cached(
-            "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (source, name) DO UPDATE SET value = value + ?3",
-        )?
-        .execute(params![source, name, n])?;
+        tx.prepare_cached("INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (source, name) DO UPDATE SET value = value + ?3")?
+            .execute(params![source, name, n])?;
     }
     Ok(())
 }

@@ -271,9 +271,9 @@ impl Committer {
         for segment in state::segments(&self.db)?.into_iter().filter(|it| it.rows < MERGE_ROWS_MAX) {
             groups.entry((segment.event_type.clone(), segment.collected)).or_default().push(segment);
         }
-        let due = groups.into_iter().find(|((_, hour), group)| {
-            group.len() >= self.shared.options.merge_segments || *hour < this_hour - 1 && group.len() > 1
-        });
+        let due = groups
+            .into_iter()
+            .find(|((_, hour), group)| group.len() >= self.shared.options.merge_segments || *hour < this_hour - 1 && group.len() > 1);
         if let Some((_, mut group)) = due {
             let mut rows = 0;
             group.retain(|it| {

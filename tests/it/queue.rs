@@ -8,7 +8,13 @@ use std::collections::BTreeSet;
 const SANS: &str = "data/sans-s3-ransomware/s3";
 
 pub(crate) fn stored_ids(app: &TestApp) -> Vec<String> {
-    let mut ids: Vec<_> = app.search("").iter().map(|event| format!("{}|{}", event["provider_metadata"]["account_id"].as_str().unwrap(), event["raw"]["eventID"].as_str().unwrap())).collect();
+    let mut ids: Vec<_> = app
+        .search("")
+        .iter()
+        .map(|event| {
+            format!("{}|{}", event["provider_metadata"]["account_id"].as_str().unwrap(), event["raw"]["eventID"].as_str().unwrap())
+        })
+        .collect();
     ids.sort();
     ids
 }
@@ -76,8 +82,10 @@ fn messages_of_every_shape_are_mixed_in_one_queue() {
         aws.put(&key(n), object(&[record(&format!("event-{n}"), "2026-01-02T03:04:05Z", "DescribeInstances")]));
     }
     let s3 = |n| serde_json::from_str::<Value>(&s3_message(&key(n))).unwrap();
-    let s3_two = json!({"Records": [s3(2)["Records"][0], s3(3)["Records"][0], {"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete"}]});
-    let in_sns = |inner: &Value| json!({"Type": "Notification", "MessageId": "m", "TopicArn": "t", "Message": inner.to_string()}).to_string();
+    let s3_two =
+        json!({"Records": [s3(2)["Records"][0], s3(3)["Records"][0], {"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete"}]});
+    let in_sns =
+        |inner: &Value| json!({"Type": "Notification", "MessageId": "m", "TopicArn": "t", "Message": inner.to_string()}).to_string();
     let event_bridge = json!({
         "version": "0", "detail-type": "Object Created", "source": "aws.s3", "region": "us-east-1",
         "detail": {"version": "0", "bucket": {"name": BUCKET}, "object": {"key": key(4), "etag": "e", "sequencer": "1"}},
@@ -89,7 +97,9 @@ fn messages_of_every_shape_are_mixed_in_one_queue() {
         in_sns(&s3(1)),
         s3_two.to_string(),
         event_bridge.to_string(),
-        in_sns(&json!({"version": "0", "detail-type": "Object Created", "source": "aws.s3", "detail": {"bucket": {"name": BUCKET}, "object": {"key": key(5)}}})),
+        in_sns(
+            &json!({"version": "0", "detail-type": "Object Created", "source": "aws.s3", "detail": {"bucket": {"name": BUCKET}, "object": {"key": key(5)}}}),
+        ),
         in_sns(&notice),
         json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET}).to_string(),
         json!({"Type": "Notification", "Message": "CloudTrail validation message."}).to_string(),
@@ -147,7 +157,9 @@ fn a_queue_that_is_gone_is_told_and_costs_few_calls() {
     let config = app.config();
     let mut run = crate::support::planewatch(&["run", "-c", config.to_str().unwrap()]).spawn().unwrap();
     let http = |path| crate::support::aws::http(port, "GET", path, "");
-    crate::support::wait_for("a reason in /readyz", || http("/readyz").is_some_and(|(status, body)| status == 503 && body.contains("trail: queue")));
+    crate::support::wait_for("a reason in /readyz", || {
+        http("/readyz").is_some_and(|(status, body)| status == 503 && body.contains("trail: queue"))
+    });
     assert_eq!(http("/livez").unwrap().0, 200);
     let (_, metrics) = http("/metrics").unwrap();
     assert!(metrics.contains("planewatch_source_up{source=\"trail\"} 0"), "{metrics}");

@@ -197,7 +197,8 @@ fn event_bridge(detail_type: &str, detail: Option<&RawValue>, region: Option<&st
         return Ok(());
     }
     let detail = detail.ok_or_else(|| "an event of EventBridge without its `detail`".to_owned())?;
-    let detail: Detail<'_> = serde_json::from_str(detail.get()).map_err(|error| format!("an event of EventBridge that does not read: {error}"))?;
+    let detail: Detail<'_> =
+        serde_json::from_str(detail.get()).map_err(|error| format!("an event of EventBridge that does not read: {error}"))?;
     if let Some(version) = detail.event_version.filter(|it| !matches!(it.split('.').next(), Some("0" | "1"))) {
         return Err(format!("an event of EventBridge in version {version}; we know 1.x"));
     }
@@ -223,7 +224,11 @@ fn form_decoded(key: &str) -> String {
     let mut out = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let [first, tail @ ..] = rest {
-        let hex = if *first == b'%' { tail.get(..2).filter(|it| it.iter().all(u8::is_ascii_hexdigit)).and_then(|it| std::str::from_utf8(it).ok()) } else { None };
+        let hex = if *first == b'%' {
+            tail.get(..2).filter(|it| it.iter().all(u8::is_ascii_hexdigit)).and_then(|it| std::str::from_utf8(it).ok())
+        } else {
+            None
+        };
         match (first, hex.and_then(|it| u8::from_str_radix(it, 16).ok())) {
             (_, Some(byte)) => {
                 out.push(byte);

@@ -132,7 +132,9 @@ fn classify(error: &SdkError<GetObjectError>) -> FetchError {
         ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidToken", "TokenRefreshRequired"];
     match (code, status) {
         (code, _) if OURS.contains(&code) => FetchError::Passing(said),
-        (code, _) if code.starts_with("KMS") || code == "AccessDenied" && message.to_ascii_lowercase().contains("kms") => FetchError::KmsDenied(said),
+        (code, _) if code.starts_with("KMS") || code == "AccessDenied" && message.to_ascii_lowercase().contains("kms") => {
+            FetchError::KmsDenied(said)
+        }
         ("AccessDenied" | "AllAccessDisabled" | "InvalidObjectState", _) => FetchError::Denied(said),
         ("NoSuchKey" | "NoSuchBucket" | "NoSuchVersion" | "MethodNotAllowed", _) => FetchError::NotFound(said),
         ("", 404) => FetchError::NotFound(said),

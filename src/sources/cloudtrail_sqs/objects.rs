@@ -160,7 +160,13 @@ impl Objects {
     }
 
     /// Hands the object over. Bad bytes are fetched once more: perhaps the way here spoiled them.
-    async fn deliver(&self, bucket: &BucketConfig, object: &ObjectRef, fetched: Fetched, more: impl Fn(&mut Delivery)) -> Result<(), NotTaken> {
+    async fn deliver(
+        &self,
+        bucket: &BucketConfig,
+        object: &ObjectRef,
+        fetched: Fetched,
+        more: impl Fn(&mut Delivery),
+    ) -> Result<(), NotTaken> {
         let mut fetched = fetched;
         for is_final in [false, true] {
             let mut delivery = Delivery::new(&self.config.name, uri(object));

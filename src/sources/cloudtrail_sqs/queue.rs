@@ -140,10 +140,15 @@ impl Queue {
     {
         let code = error.code().unwrap_or("unreachable");
         self.at.metrics.add(&metrics::ERRORS, &self.config.name, "receive", 1.0);
-        let is_open = ["NonExistentQueue", "QueueDoesNotExist", "AccessDenied", "InvalidClientTokenId", "KMS"].iter().any(|it| code.contains(it));
+        let is_open =
+            ["NonExistentQueue", "QueueDoesNotExist", "AccessDenied", "InvalidClientTokenId", "KMS"].iter().any(|it| code.contains(it));
         let what_to_do = if is_open { "check queue_url, and that this role has sqs:ReceiveMessage on it" } else { "tried again" };
         if is_open || failures >= 3 {
-            let why = format!("queue {}: {code}: {}; {what_to_do}", self.config.queue_url, error.message().map_or_else(|| chain(error), str::to_owned));
+            let why = format!(
+                "queue {}: {code}: {}; {what_to_do}",
+                self.config.queue_url,
+                error.message().map_or_else(|| chain(error), str::to_owned)
+            );
             if self.at.health.down(&self.config.name, &why) {
                 tracing::error!(source = self.config.name, "{why}");
             }
@@ -155,8 +160,10 @@ impl Queue {
     /// Whether nothing is left, visible or hidden.
     async fn is_empty(&self, empty_receives: u32) -> bool {
         use QueueAttributeName as Name;
-        let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed];
-        let call = self.client.get_queue_attributes().queue_url(&self.config.queue_url).set_attribute_names(Some(names.to_vec())).send().await;
+        let names =
+            [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible, Name::ApproximateNumberOfMessagesDelayed];
+        let call =
+            self.client.get_queue_attributes().queue_url(&self.config.queue_url).set_attribute_names(Some(names.to_vec())).send().await;
         match call.ok().and_then(|it| it.attributes) {
             Some(attributes) => names.iter().all(|name| attributes.get(name).is_none_or(|it| it == "0")),
             None => empty_receives >= EMPTY_RECEIVES,
@@ -219,7 +226,8 @@ impl Queue {
         delivery.object = (!id.is_empty()).then(|| format!("message\u{1f}{}\u{1f}{id}\u{1f}{why}", self.config.queue_url));
         delivery.bytes = body.len() as u64;
         let excerpt = body.as_bytes()[..body.len().min(64 << 10)].to_vec();
-        delivery.set_aside = Some(SetAside { reason: "unknown_envelope", detail: why, bytes: body.len() as u64, excerpt, next_try_ms: None });
+        delivery.set_aside =
+            Some(SetAside { reason: "unknown_envelope", detail: why, bytes: body.len() as u64, excerpt, next_try_ms: None });
         self.at.handoff.deliver(delivery).await.map(|_| ())
     }
 
@@ -228,7 +236,12 @@ impl Queue {
         let timeout = self.config.visibility_timeout_secs.max(1);
         loop {
             tokio::time::sleep(Duration::from_millis(u64::from(timeout) * 500)).await;
-            let call = self.client.change_message_visibility().queue_url(&self.config.queue_url).receipt_handle(receipt).visibility_timeout(timeout as i32);
+            let call = self
+                .client
+                .change_message_visibility()
+                .queue_url(&self.config.queue_url)
+                .receipt_handle(receipt)
+                .visibility_timeout(timeout as i32);
             match call.send().await {
                 Ok(_) => self.at.metrics.add(&metrics::EXTENSIONS, &self.config.name, "", 1.0),
                 // Someone else has it by now, or will: working on does no harm, since the store takes it once.
@@ -240,7 +253,12 @@ impl Queue {
     async fn leave(&self, receipt: &str, receives: i64) {
         let secs = (5_u32 << receives.clamp(0, 10)).min(LEAVE_SECS_MAX);
         let secs = if self.at.is_drain { 1 } else { (f64::from(secs) * (0.5 + fastrand::f64() / 2.0)) as u32 };
-        let call = self.client.change_message_visibility().queue_url(&self.config.queue_url).receipt_handle(receipt).visibility_timeout(secs as i32);
+        let call = self
+            .client
+            .change_message_visibility()
+            .queue_url(&self.config.queue_url)
+            .receipt_handle(receipt)
+            .visibility_timeout(secs as i32);
         if let Err(error) = call.send().await {
             tracing::debug!(source = self.config.name, error = chain(&error), "the message comes back when its visibility ends");
         }

@@ -142,9 +142,10 @@ impl Aws {
     pub(crate) fn send(&self, queue_url: &str, bodies: &[String]) {
         self.runtime.block_on(async {
             for chunk in bodies.chunks(10) {
-                let entries = chunk.iter().enumerate().map(|(n, body)| {
-                    SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body).build().unwrap()
-                });
+                let entries = chunk
+                    .iter()
+                    .enumerate()
+                    .map(|(n, body)| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body).build().unwrap());
                 self.sqs.send_message_batch().queue_url(queue_url).set_entries(Some(entries.collect())).send().await.unwrap();
             }
         });

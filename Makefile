@@ -1,0 +1,24 @@
+.PHONY: demo test test-kills bench fuzz
+
+# Builds and runs the main job on sample data; needs no configuration and no AWS.
+demo:
+	cargo run --release --locked -- demo
+
+# Installs what the tests need, and passes them.
+test:
+	scripts/tools.sh test
+	cargo test --locked
+
+# The kill tests with 200 kills each.
+test-kills:
+	scripts/tools.sh test
+	PLANEWATCH_KILLS=200 cargo test --locked --test it kills::
+
+# Speed and memory on a corpus that is made under target/.
+bench:
+	scripts/bench.sh
+
+# Each fuzz target for SECONDS (default 300).
+fuzz:
+	scripts/tools.sh fuzz
+	scripts/fuzz.sh
