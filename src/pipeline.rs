@@ -304,19 +304,16 @@ impl<'p> Run<'p> {
             return Decoded::Large(Err(error));
         }
         self.intake.rejects_unlisted = self.rejects_unlisted;
-        match self.bulk.take() {
-            Some(bulk) => {
-                if !self.batch.is_empty() {
-                    bulk.add(self.batch);
-                }
-                Decoded::Large(bulk.finish(self.intake).map(|_| ()))
+        if let Some(bulk) = self.bulk.take() {
+            if !self.batch.is_empty() {
+                bulk.add(self.batch);
             }
-            None => {
-                if !self.batch.is_empty() {
-                    self.intake.batches.push(self.batch);
-                }
-                Decoded::Small(Box::new(self.intake))
+            Decoded::Large(bulk.finish(self.intake).map(|_| ()))
+        } else {
+            if !self.batch.is_empty() {
+                self.intake.batches.push(self.batch);
             }
+            Decoded::Small(Box::new(self.intake))
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "planewatch", version, about, max_term_width = 100)]
 pub(super) struct Args {
-    /// What to log, as `info`, `debug` or `planewatch=debug,aws_config=warn`. Default: $PLANEWATCH_LOG, else info.
+    /// What to log, as `info`, `debug` or `planewatch=debug,aws_config=warn`. Default: $`PLANEWATCH_LOG`, else info.
     #[arg(long, global = true)]
     pub(super) log_level: Option<String>,
     /// How to log.

@@ -36,19 +36,19 @@ pub(super) fn quarantine(command: QuarantineCommand) -> Result<Exit, Failure> {
         QuarantineCommand::Replay(args) => {
             let dir = args.data.dir()?;
             let n = due_now(&dir, &args.ids, Clock::system().now_ms())?;
-            changed(&args, n, "due: `planewatch run` reads them again within seconds, or when it is started")
+            Ok(changed(&args, n, "due: `planewatch run` reads them again within seconds, or when it is started"))
         }
         QuarantineCommand::Drop(args) => {
             let dir = args.data.dir()?;
             let n = drop_quarantined(&dir, &args.ids)?;
-            changed(&args, n, "removed")
+            Ok(changed(&args, n, "removed"))
         }
     }
 }
 
-fn changed(args: &QuarantineIds, n: usize, what: &str) -> Result<Exit, Failure> {
+fn changed(args: &QuarantineIds, n: usize, what: &str) -> Exit {
     term::say(&format!("{n} entries {what}"));
-    Ok(if n < args.ids.len() { Exit::Bad } else { Exit::Done })
+    if n < args.ids.len() { Exit::Bad } else { Exit::Done }
 }
 
 fn print(entry: &Quarantined, output: Output) -> Result<(), Failure> {

@@ -74,6 +74,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
 }
 
 /// Hands files out, and writes what comes back, in the order of the files.
+#[expect(clippy::needless_pass_by_value, reason = "dropping the sender is what ends the decoders")]
 fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write) -> Result<Sum, Failure> {
     let progress = progress();
     let mut sum = Sum::default();

@@ -47,7 +47,7 @@ fn shutdown_timeout_secs() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SourceConfig {
-    /// CloudTrail log files in S3, announced through SQS.
+    /// `CloudTrail` log files in S3, announced through SQS.
     CloudtrailSqs(CloudTrailSqsConfig),
     /// Files in a folder.
     Directory(DirectoryConfig),

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 /// An inflated object up to this size is held whole (libdeflate, twice as fast); a larger one is streamed.
 pub const WHOLE_BYTES_MAX: usize = 2 << 20;
-/// How often gzip may be inside gzip: Firehose compresses what CloudWatch Logs had compressed.
+/// How often gzip may be inside gzip: Firehose compresses what `CloudWatch` Logs had compressed.
 const LAYERS_MAX: usize = 2;
 /// Read ahead of compressed bytes.
 const READ_BYTES: usize = 64 << 10;
@@ -59,7 +59,11 @@ pub(super) fn stream<'r>(input: impl Read + Send + 'r) -> io::Result<Box<dyn Buf
 fn peek<'b>(reader: &'b mut Box<dyn BufRead + Send + '_>) -> io::Result<&'b [u8]> {
     match reader.fill_buf() {
         Ok(bytes) => Ok(bytes),
-        Err(error) if error.get_ref().is_some_and(|it| it.is::<Damage>()) => Ok(&[]),
+        Err(error)
+            if error.get_ref().is_some_and(<dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<Damage>) =>
+        {
+            Ok(&[])
+        }
         Err(error) => Err(error),
     }
 }
@@ -123,7 +127,8 @@ impl<R: BufRead> Read for Members<R> {
                     self.fault = Some((Reason::CutGzip, "the gzip stream ends in the middle".to_owned()));
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
-                    if error.get_ref().is_some_and(|it| it.is::<Damage>()) {
+                    if error.get_ref().is_some_and(<dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<Damage>)
+                    {
                         return Err(error);
                     }
                     self.fault = Some((Reason::BadGzip, format!("the gzip stream is damaged: {error}")));

@@ -425,7 +425,7 @@ fn next_token(rest: &[u8], at: usize) -> Result<usize, ScanError> {
     if at + space < rest.len() { Ok(at + space) } else { Err(ScanError::Incomplete) }
 }
 
-/// `{"Records":[`, as every CloudTrail object starts.
+/// `{"Records":[`, as every `CloudTrail` object starts.
 fn quick_container(rest: &[u8]) -> Option<usize> {
     let mut at = 0;
     for token in [&b"{"[..], b"\"Records\"", b":", b"["] {

@@ -4,7 +4,7 @@ use super::Reason;
 use super::gunzip::Damage;
 use std::io::{self, BufRead};
 
-/// The longest record that is read. CloudTrail stops at 256 KiB, API servers at a few MiB.
+/// The longest record that is read. `CloudTrail` stops at 256 KiB, API servers at a few MiB.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 /// The most white space between two tokens: what a bomb of blanks meets.
 pub const BETWEEN_TOKENS_BYTES_MAX: usize = 16 << 20;

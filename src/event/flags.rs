@@ -23,7 +23,7 @@ flags! {
     5 CLOCK_SKEW "clock_skew" "The event time is more than ten minutes in the future.";
     6 NO_EVENT_TIME "no_event_time" "The record states no time; the time of collection stands in.";
     7 DUPLICATE_KEY "duplicate_key" "An object of the record has a key twice; the last one counts.";
-    8 CORRECTION "correction" "A CloudTrail addendum that replaces fields of an earlier record.";
+    8 CORRECTION "correction" "A `CloudTrail` addendum that replaces fields of an earlier record.";
     9 SOURCE_NOT_IP "source_not_ip" "The source address is a service or a name.";
     10 BACKFILLED "backfilled" "Collected by a backfill.";
 }

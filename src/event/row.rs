@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// The kinds of event that we make ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventType {
-    /// A CloudTrail record.
+    /// A `CloudTrail` record.
     CloudTrail,
 }
 
@@ -77,7 +77,7 @@ pub trait Row {
 /// One resource that a record names. Absent parts are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resource<'a> {
-    /// Its type, as CloudFormation or Kubernetes names it.
+    /// Its type, as `CloudFormation` or Kubernetes names it.
     pub kind: Cow<'a, str>,
     /// Its name.
     pub name: Cow<'a, str>,

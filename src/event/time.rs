@@ -1,4 +1,4 @@
-//! Times as CloudTrail and Kubernetes spell them, to milliseconds since 1970 and back.
+//! Times as `CloudTrail` and Kubernetes spell them, to milliseconds since 1970 and back.
 
 /// Milliseconds in an hour: ids and folders go by it.
 pub const HOUR_MS: i64 = 3_600_000;
@@ -22,8 +22,8 @@ pub fn parse_ms(text: &str) -> Option<i64> {
         if n == 0 {
             return None;
         }
-        for place in 0..3 {
-            millis = millis * 10 + if place < n { i64::from(fraction[place] - b'0') } else { 0 };
+        for digit in fraction[..n].iter().chain(b"00").take(3) {
+            millis = millis * 10 + i64::from(digit - b'0');
         }
         rest = &fraction[n..];
     }

@@ -109,7 +109,7 @@ fn needs_raw(node: &Node) -> bool {
     cols.contains(&Col::Raw) || cols.contains(&Col::RawText)
 }
 
-/// Members of CloudTrail records that a column repeats: where the member is this (non-empty) text, so is the column.
+/// Members of `CloudTrail` records that a column repeats: where the member is this (non-empty) text, so is the column.
 const MIRRORS: &[(&str, &[Col])] = &[
     ("eventName", &[Col::Action]),
     ("eventSource", &[Col::Service]),
@@ -250,13 +250,14 @@ impl Compiler<'_> {
     fn matcher(&self, test: &Test, op: Op, text: &str) -> Result<Matcher, FilterError> {
         let folded = if test.nocase && op != Op::Matches { text.to_lowercase() } else { text.to_owned() };
         Ok(match op {
-            Op::Lt | Op::Le | Op::Gt | Op::Ge => match Ordinal::of(text) {
-                Some(than) => Matcher::Order(op, than),
-                None => {
+            Op::Lt | Op::Le | Op::Gt | Op::Ge => {
+                if let Some(than) = Ordinal::of(text) {
+                    Matcher::Order(op, than)
+                } else {
                     let message = format!("`{text}` is neither a number nor a time, so nothing is smaller or larger");
                     return Err(FilterError::new(self.source, test.at, message));
                 }
-            },
+            }
             Op::Like => Matcher::Contains(Box::new(memchr::memmem::Finder::new(folded.as_bytes()).into_owned())),
             Op::StartsWith => Matcher::StartsWith(folded),
             Op::EndsWith => Matcher::EndsWith(folded),

@@ -152,12 +152,11 @@ impl Parser<'_> {
         }
         loop {
             if self.take_mark('.') {
-                match self.take() {
-                    Token::Word(word) => segments.push(Segment::Name(word)),
-                    _ => {
-                        self.next -= 1;
-                        return Err(self.error("expected a member's name behind `.`"));
-                    }
+                if let Token::Word(word) = self.take() {
+                    segments.push(Segment::Name(word));
+                } else {
+                    self.next -= 1;
+                    return Err(self.error("expected a member's name behind `.`"));
                 }
             } else if self.take_mark('[') {
                 match self.take() {

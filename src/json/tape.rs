@@ -45,6 +45,7 @@ pub struct Node {
 
 /// The nodes of one value, the value itself first.
 #[derive(Debug, Default, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that the scan has seen; they combine freely")]
 pub struct Tape {
     /// All nodes, each container before what is in it.
     pub nodes: Vec<Node>,

@@ -73,8 +73,8 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 /// The lowest flagged byte is exact, those above it need not be.
 #[inline]
 pub(super) fn special_bytes(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let slash = word ^ (ONES * b'\\' as u64);
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let slash = word ^ (ONES * u64::from(b'\\'));
     (quote.wrapping_sub(ONES) & !quote | slash.wrapping_sub(ONES) & !slash | word.wrapping_sub(ONES * 0x20) & !word) & HIGHS
 }
 

@@ -1,4 +1,4 @@
-//! CloudTrail records of every kind: management, data, network activity, Insights, aggregated (protocols.md §1).
+//! `CloudTrail` records of every kind: management, data, network activity, Insights, aggregated (protocols.md §1).
 
 use super::principal::{self, Text};
 use super::tables::Call;
@@ -138,17 +138,14 @@ fn set_times(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
     let read = |at| look.string(at).and_then(|text| time::parse_ms(&text));
     let time =
         read(it.event_time).or_else(|| read(look.member(it.window, "windowEnd"))).or_else(|| read(look.member(it.window, "windowStart")));
-    match time {
-        Some(time) => {
-            event.event_time = time;
-            if time > event.context.now_ms.saturating_add(CLOCK_SKEW_MS) {
-                event.flags.insert(Flags::CLOCK_SKEW);
-            }
+    if let Some(time) = time {
+        event.event_time = time;
+        if time > event.context.now_ms.saturating_add(CLOCK_SKEW_MS) {
+            event.flags.insert(Flags::CLOCK_SKEW);
         }
-        None => {
-            event.event_time = event.context.now_ms;
-            event.flags.insert(Flags::NO_EVENT_TIME);
-        }
+    } else {
+        event.event_time = event.context.now_ms;
+        event.flags.insert(Flags::NO_EVENT_TIME);
     }
 }
 

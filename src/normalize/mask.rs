@@ -115,25 +115,21 @@ fn credentials_in_urls(text: &str) -> Vec<Range<usize>> {
 }
 
 static LEXICAL: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
-    let keys: Vec<_> = SECRETS.iter().filter(|it| it.key != "variables").map(|it| regex::escape(it.key)).collect();
+    let keys: Vec<_> = SECRETS.iter().map(|it| regex::escape(it.key)).collect();
     // Quotes may themselves be escaped (JSON in a JSON string); the value may be cut, or a whole list.
     let pattern =
-        format!(r#"(?i-u)(\\*")(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#, keys.join("|"));
+        format!(r#"(?i-u)\\*"(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#, keys.join("|"));
     regex::bytes::Regex::new(&pattern).ok()
 });
-
-static VARIABLES: LazyLock<Option<regex::bytes::Regex>> =
-    LazyLock::new(|| regex::bytes::Regex::new(r#"(?i-u)\\*"variables\\*"\s*:\s*(\{[^\}]*)"#).ok());
 
 /// Masks bytes that are not known to be JSON, by the look of them: `"password": "…"`, passwords in URLs. Masks more
 /// rather than less, since nobody will parse the result.
 pub fn mask_lexically(bytes: &[u8]) -> String {
     let mut text = bytes.to_vec();
-    for pattern in [LEXICAL.as_ref(), VARIABLES.as_ref()].into_iter().flatten() {
-        let spans: Vec<_> = pattern
-            .captures_iter(&text)
-            .filter_map(|groups| groups.iter().skip(1).flatten().filter(|it| !it.as_bytes().ends_with(b"\"")).last().map(|it| it.range()))
-            .collect();
+    if let Some(pattern) = &*LEXICAL {
+        // Of the groups, the one that took part is the value.
+        let value = |groups: regex::bytes::Captures<'_>| groups.iter().skip(1).flatten().last().map(|it| it.range());
+        let spans: Vec<_> = pattern.captures_iter(&text).filter_map(value).collect();
         for span in spans.into_iter().rev() {
             text.splice(span, MASK.bytes());
         }

@@ -8,6 +8,7 @@ use crate::metrics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -107,12 +108,11 @@ async fn pass(config: &DirectoryConfig, at: &Surroundings) -> io::Result<()> {
     let other = |error: super::NotTaken| io::Error::other(error);
     for due in at.handoff.due(&config.name).await.map_err(other)? {
         let path = PathBuf::from(&due.pointer);
-        match look(&path) {
-            Ok(Some(found)) => deliver(config, at, found, true).await,
-            _ => {
-                let next = next_try_ms(at.clock.now_ms(), due.tries);
-                at.handoff.postpone(due.id, next, "the file is not there".to_owned()).await.map_err(other)?;
-            }
+        if let Ok(Some(found)) = look(&path) {
+            deliver(config, at, found, true).await;
+        } else {
+            let next = next_try_ms(at.clock.now_ms(), due.tries);
+            at.handoff.postpone(due.id, next, "the file is not there".to_owned()).await.map_err(other)?;
         }
     }
     let stamps = at.handoff.file_stamps(&config.name).await.map_err(other)?;
@@ -187,7 +187,8 @@ fn path_text(path: &Path) -> String {
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         out.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
+            // Writing to a String does not fail.
+            let _ = write!(out, "\\x{byte:02x}");
         }
     }
     out

@@ -3,7 +3,7 @@
 //! 1. decide: the object against the ledger, each event against the stored ids;
 //! 2. write frames to the log, at the length that the state has recorded;
 //! 3. sync the log;
-//! 4. one SQLite transaction: log length, ledger, positions, quarantine, counters;
+//! 4. one `SQLite` transaction: log length, ledger, positions, quarantine, counters;
 //! 5. publish: ids into memory, counters, and then, only then, the verdict that lets the source acknowledge.
 //!
 //! A crash after 2 or 3 leaves a tail past the recorded length, cut at the next start. A failure is the same: the
@@ -425,7 +425,9 @@ impl Committer {
                 Ok(verdicts)
             }
             Err(error) => {
-                added.iter().for_each(|entry| self.ids.current.remove(entry));
+                for entry in &added {
+                    self.ids.current.remove(entry);
+                }
                 // What stands behind the recorded length is not to be trusted, nor is the file.
                 self.give_up_log();
                 Err(error)

@@ -146,7 +146,7 @@ pub(super) fn frame_length(head: &[u8]) -> Option<usize> {
 /// Bytes enough for [`frame_length`].
 pub(super) const FRAME_HEAD_BYTES: usize = HEAD_BYTES;
 
-fn head<'b>(frame: &'b [u8]) -> Option<(FrameHead, Cursor<'b>)> {
+fn head(frame: &[u8]) -> Option<(FrameHead, Cursor<'_>)> {
     let mut cursor = Cursor { rest: frame };
     cursor.take(8)?;
     let crc = cursor.u32()?;

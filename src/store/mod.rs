@@ -1,4 +1,4 @@
-//! 6 · Where events are kept on one machine: a log, Parquet segments, one SQLite state (DESIGN.md §2, Store).
+//! 6 · Where events are kept on one machine: a log, Parquet segments, one `SQLite` state (DESIGN.md §2, Store).
 //!
 //! ```text
 //! FORMAT  lock  reserve  state.db     what is stored is what state.db names

@@ -68,7 +68,9 @@ pub(super) fn write_run(disk: &dyn Disk, path: &Path, entries: impl Iterator<Ite
         tail.extend_from_slice(&hour.to_le_bytes());
         tail.extend_from_slice(&n.to_le_bytes());
     }
-    fences.iter().for_each(|it| tail.extend_from_slice(&it.to_le_bytes()));
+    for fence in &fences {
+        tail.extend_from_slice(&fence.to_le_bytes());
+    }
     let crc = u64::from(crc32fast::hash(&tail));
     for number in [table.len() as u64, fences.len() as u64, crc, MAGIC] {
         tail.extend_from_slice(&number.to_le_bytes());

@@ -238,7 +238,7 @@ fn texts(present: impl Iterator<Item = bool>, values: &[ByteArray]) -> Result<Te
     }
     // Moving checked bytes into a String without a second check would be unsafe code; this one copy is cheaper than it.
     let text = simdutf8::basic::from_utf8(&data).map_err(|error| ParquetError::External(Box::new(error)))?;
-    column.data = text.to_owned();
+    text.clone_into(&mut column.data);
     Ok(column)
 }
 

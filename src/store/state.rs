@@ -1,4 +1,4 @@
-//! The state database: one SQLite file, one writer. What it names is stored; what it does not name never happened.
+//! The state database: one `SQLite` file, one writer. What it names is stored; what it does not name never happened.
 
 use super::StoreError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};

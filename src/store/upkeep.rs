@@ -17,10 +17,12 @@ use std::sync::Arc;
 const GRACE_MS: i64 = 5 * 60_000;
 /// How often retention and merging are looked at, ms.
 const UPKEEP_MS: i64 = 10_000;
-/// Ids of CloudTrail events are kept at least this long, hours: a queue's longest retention, 14 days.
+/// Ids of `CloudTrail` events are kept at least this long, hours: a queue's longest retention, 14 days.
 const IDS_HOURS: i64 = 14 * 24;
 /// A segment with more rows is not merged again.
 const MERGE_ROWS_MAX: u64 = 300_000;
+/// How much is written to see whether the disk works.
+const PROBE_BYTES: usize = 64 << 10;
 /// How many logs may wait for the keeper before the log is left to grow.
 const SEALING_MAX: usize = 2;
 
@@ -181,7 +183,9 @@ impl Committer {
         tx.commit()?;
         shared.disk.reached(CrashPoint::MergeCommitted).map_err(at_dir())?;
         self.place(new, &[])?;
-        old.iter().for_each(|it| self.throw_away(self.shared.layout.segment(it)));
+        for segment in old {
+            self.throw_away(shared.layout.segment(segment));
+        }
         Ok(())
     }
 
@@ -232,7 +236,7 @@ impl Committer {
         let path = self.shared.layout.tmp().join("probe");
         let _ = self.shared.disk.remove(&path);
         let mut file = self.shared.disk.create_new(&path).map_err(StoreError::at(&path))?;
-        let result = file.write_all(&[0; 64 << 10]).and_then(|()| file.sync());
+        let result = file.write_all(&vec![0; PROBE_BYTES]).and_then(|()| file.sync());
         let _ = self.shared.disk.remove(&path);
         result.map_err(StoreError::at(&path))
     }

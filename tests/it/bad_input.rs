@@ -9,12 +9,13 @@ fn good(id: &str) -> Value {
     record(id, "2026-01-02T03:04:05Z", "DescribeInstances")
 }
 
+type Case = (&'static str, Vec<u8>, Vec<&'static str>, Vec<&'static str>);
+
 /// Name, bytes, the ids that are stored, the reasons that are given.
-fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>, Vec<&'static str>)> {
+fn cases() -> Vec<Case> {
     let (a, b) = (good("a").to_string(), good("b").to_string());
     let records = |inner: &str| format!("{{\"Records\":[{inner}]}}").into_bytes();
-    let mut bombs = gz(&vec![0; 64 << 20]);
-    bombs.truncate(bombs.len());
+    let bomb = gz(&vec![0; 256 << 20]);
     let whole = object(&[good("a"), good("b")]);
     let big = {
         let mut it = good("big");
@@ -32,10 +33,10 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>, Vec<&'static str>)>
     vec![
         ("plain.json.gz", records(&a), vec!["a"], vec![]),
         ("gzip-without-the-name", whole.clone(), vec!["a", "b"], vec![]),
-        ("cut.json.gz", whole[..whole.len() - 12].to_vec(), vec![], vec!["cut_gzip"]),
+        ("cut.json.gz", whole[..whole.len() - 12].to_vec(), vec!["a"], vec!["cut_gzip"]),
         ("tail.json.gz", [whole.clone(), b"tail".to_vec()].concat(), vec!["a", "b"], vec!["bytes_after_gzip"]),
         ("two-members", [gz(format!("{a}\n").as_bytes()), gz(b.as_bytes())].concat(), vec!["a", "b"], vec![]),
-        ("bomb", bombs, vec![], vec!["not_json"]),
+        ("bomb", bomb, vec![], vec!["not_json"]),
         ("spaces", gz(&vec![b' '; 17 << 20]), vec![], vec!["too_much_space"]),
         ("missing", b"{\"foo\":1}".to_vec(), vec![], vec!["not_a_record"]),
         ("empty-records", b"{\"Records\":[]}".to_vec(), vec![], vec![]),
@@ -70,18 +71,10 @@ fn by_uri(values: &[Value], name: impl Fn(&Value) -> String) -> BTreeMap<String,
         let uri = value["origin"]["uri"].as_str().unwrap();
         found.entry(uri.rsplit('/').next().unwrap().to_owned()).or_default().push(name(value));
     }
-    found.values_mut().for_each(|it| it.sort());
-    found
-}
-
-fn check(app: &TestApp) {
-    let ids = |it: &Value| it["raw"]["eventID"].as_str().unwrap().rsplit('-').next().unwrap().to_owned();
-    let reasons = |it: &Value| it["reason"].as_str().unwrap().to_owned();
-    let (stored, parked) = (by_uri(&app.search(""), ids), by_uri(&app.quarantine(), reasons));
-    for (name, _, expected, reasons) in cases() {
-        assert_eq!(stored.get(name).cloned().unwrap_or_default(), expected, "{name}: stored");
-        assert_eq!(parked.get(name).cloned().unwrap_or_default(), reasons, "{name}: set aside");
+    for it in found.values_mut() {
+        it.sort();
     }
+    found
 }
 
 /// The same ids in every case would be repeats: each case gets its own.
@@ -101,16 +94,11 @@ fn own_ids(name: &str, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// gzip cases hold the same two records: stored by the first, repeats in the others.
-fn input(name: &str, bytes: &[u8]) -> Vec<u8> {
-    own_ids(name, bytes)
-}
-
 #[test]
 fn each_kind_in_a_folder() {
     for (name, bytes, expected, reasons) in cases() {
         let app = TestApp::new().folder("files");
-        app.file(&format!("files/{name}"), input(name, &bytes));
+        app.file(&format!("files/{name}"), own_ids(name, &bytes));
         let sum = app.drain();
         assert_eq!(sum["stored"], expected.len(), "{name}: {sum}");
         assert_eq!(sum["quarantined"], reasons.len(), "{name}: {sum}");
@@ -127,7 +115,7 @@ fn each_kind_through_the_queue() {
     let key = |name: &str| format!("AWSLogs/111122223333/CloudTrail/us-east-1/2026/01/02/{name}");
     let mut bodies = Vec::new();
     for (name, bytes, ..) in cases().into_iter().filter(|(_, bytes, ..)| !bytes.starts_with(&[0x1f, 0x8b])) {
-        aws.put(&key(name), input(name, &bytes));
+        aws.put(&key(name), own_ids(name, &bytes));
         bodies.push(s3_message(&key(name)));
     }
     aws.send(&queue, &bodies);
@@ -141,7 +129,6 @@ fn each_kind_through_the_queue() {
         assert_eq!(stored.get(name).cloned().unwrap_or_default(), expected, "{name}: stored");
         assert_eq!(parked.get(name).cloned().unwrap_or_default(), reasons, "{name}: set aside");
     }
-    let _ = check;
 }
 
 #[test]

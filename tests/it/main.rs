@@ -1,5 +1,5 @@
 //! Integration tests: the real program, against real parts. One binary, so that it links once.
-#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::missing_panics_doc, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests say what they expect by panicking")]
 
 mod bad_input;
 mod commands;

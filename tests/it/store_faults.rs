@@ -169,12 +169,12 @@ fn events_live_as_long_as_they_are_to_and_no_file_outlives_them() {
         assert!(deliver(&runtime, &store, n));
     }
     runtime.block_on(store.seal());
-    clock.advance(Duration::from_secs(71 * 3600));
+    clock.advance(Duration::from_hours(71));
     assert!(deliver(&runtime, &store, 4));
     runtime.block_on(store.seal());
     assert_eq!(stored(&dir).len(), 5 * EVENTS, "71 hours are not over");
     disk.crash_at(CrashPoint::RetentionCommitted, 0);
-    clock.advance(Duration::from_secs(3 * 3600));
+    clock.advance(Duration::from_hours(3));
     crate::support::wait_for("retention", || disk.is_dead());
     store.close();
     disk.lose_unsynced();

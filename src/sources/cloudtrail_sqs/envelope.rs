@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// How often a message may be inside a message: S3 in SNS, or S3 in EventBridge in SNS.
+/// How often a message may be inside a message: S3 in SNS, or S3 in `EventBridge` in SNS.
 const LAYERS_MAX: usize = 3;
-/// What CloudTrail sends to a topic to see that it may.
+/// What `CloudTrail` sends to a topic to see that it may.
 const VALIDATION: &str = "CloudTrail validation message.";
 
 /// An object that a message announces.

@@ -3,7 +3,7 @@
 /// What kind of object a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
-    /// A log of any of CloudTrail's kinds, or a key of no known layout, whose content decides.
+    /// A log of any of `CloudTrail`'s kinds, or a key of no known layout, whose content decides.
     Log,
     /// A digest file.
     Digest,

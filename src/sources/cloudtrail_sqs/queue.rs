@@ -83,7 +83,8 @@ async fn receive_all(queue: &Arc<Queue>) {
                 empty = if messages.is_empty() { empty + 1 } else { 0 };
                 for message in messages {
                     let queue = Arc::clone(queue);
-                    working.spawn(async move { queue.work(message).await });
+                    // Boxed: what a message needs is large, and many wait.
+                    working.spawn(async move { Box::pin(queue.work(message)).await });
                 }
                 if empty > 0 && queue.at.is_drain {
                     while working.join_next().await.is_some() {}
