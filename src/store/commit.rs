@@ -9,280 +9,29 @@
 //! A crash after 2 or 3 leaves a tail past the recorded length, cut at the next start. A failure is the same: the
 //! log is given up where it stands, and the sources hear an error and keep what they have.
 
-use super::bulk;
-use super::disk::{CrashPoint, Disk, DiskFile, RealDisk};
+use super::disk::{CrashPoint, DiskFile};
 use super::frame::FrameWriter;
+use super::handle::{Message, Reply, Shared};
 use super::ids::{IdIndex, Known};
 use super::intake::{Counts, Intake, Verdict};
-use super::keeper::{self, Done, Job};
-use super::layout::Layout;
+use super::keeper::Job;
 use super::runs::Entry;
 use super::state::{self, Log};
-use super::{Batch, StoreError, quarantine, recover};
-use crate::clock::Clock;
+use super::{Batch, StoreError, quarantine};
 use crate::event::Flags;
 use crate::event::time::HOUR_MS;
 use rusqlite::Connection;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
-/// Deliveries that wait for the committer.
-const QUEUE_MAX: usize = 256;
 /// Native records in one group commit, about.
 const GROUP_RAW_BYTES: usize = 1 << 20;
 /// A batch this large gets a frame of its own; smaller ones share one.
 const OWN_FRAME_RAW_BYTES: usize = 32 << 10;
-
-/// How a store is opened.
-#[derive(Debug, Clone)]
-pub struct StoreOptions {
-    /// The data folder.
-    pub dir: PathBuf,
-    /// Where files are written.
-    pub disk: Arc<dyn Disk>,
-    /// The time.
-    pub clock: Clock,
-    /// How long events are kept from their collection, hours.
-    pub retention_hours: i64,
-    /// A log is sealed at so many events.
-    pub seal_events: u64,
-    /// A log is sealed at this age, ms.
-    pub seal_ms: i64,
-    /// So many segments of one hour of collection become one.
-    pub merge_segments: usize,
-    /// How often the committer looks after age, retention and trash, when nothing comes.
-    pub tick: Duration,
-}
-
-impl StoreOptions {
-    /// The defaults, in this folder.
-    pub fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            disk: Arc::new(RealDisk),
-            clock: Clock::system(),
-            retention_hours: 72,
-            seal_events: 50_000,
-            seal_ms: 15 * 60_000,
-            merge_segments: 16,
-            tick: Duration::from_millis(500),
-        }
-    }
-}
-
-/// What the store's threads share.
-pub(super) struct Shared {
-    pub(super) layout: Layout,
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) clock: Clock,
-    pub(super) options: StoreOptions,
-    paused: Mutex<Option<String>>,
-    is_paused: AtomicBool,
-    is_closing: AtomicBool,
-    pub(super) totals: Mutex<Vec<(String, String, u64)>>,
-}
-
-impl Shared {
-    /// Takes nothing more until a probe says that the disk works again.
-    pub(super) fn pause(&self, error: &StoreError) {
-        let text = error.to_string();
-        if !self.is_paused.swap(true, Ordering::SeqCst) {
-            tracing::error!(error = %text, "the store is paused; it resumes by itself when the disk works again");
-        }
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-        if error.is_full() {
-            self.layout.release_reserve();
-        }
-    }
-
-    pub(super) fn resume(&self) {
-        if self.is_paused.swap(false, Ordering::SeqCst) {
-            tracing::info!("the store takes deliveries again");
-        }
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    pub(super) fn paused(&self) -> Option<String> {
-        self.paused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::SeqCst)
-    }
-}
-
-pub(super) type Reply = oneshot::Sender<Result<Verdict, Arc<StoreError>>>;
-
-/// What the committer hears.
-pub(super) enum Message {
-    /// A delivery, whole.
-    Intake(Box<Intake>, Reply),
-    /// A delivery that comes in pieces, after a first intake that names it; the last piece says how it ends.
-    Bulk(Receiver<bulk::Piece>, Reply),
-    /// The keeper has finished something.
-    Done(Done),
-    /// Seal what is in the log; answer when it is sealed.
-    Seal(oneshot::Sender<()>),
-    /// A question to the state.
-    Ask(Box<dyn FnOnce(&Connection) + Send>),
-    /// End.
-    Close,
-}
-
-/// A store that is open for writing.
-#[derive(Clone)]
-pub struct Store {
-    pub(super) shared: Arc<Shared>,
-    sender: SyncSender<Message>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
-}
-
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("dir", &self.shared.layout.dir).finish_non_exhaustive()
-    }
-}
-
-impl Store {
-    /// Opens the folder for writing, alone, and sets right what a crash left.
-    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let layout = Layout::new(&options.dir);
-        let lock = layout.open(&*options.disk)?;
-        let db = state::open_writer(&layout.state())?;
-        let ids = recover::recover(&layout, &*options.disk, &db)?;
-        let shared = Arc::new(Shared {
-            layout,
-            disk: Arc::clone(&options.disk),
-            clock: options.clock.clone(),
-            options,
-            paused: Mutex::new(None),
-            is_paused: AtomicBool::new(false),
-            is_closing: AtomicBool::new(false),
-            totals: Mutex::new(state::counters(&db)?),
-        });
-        shared.layout.fill_reserve();
-        let (sender, receiver) = sync_channel(QUEUE_MAX);
-        let (jobs, job_queue) = sync_channel(64);
-        let mut committer = Committer::new(Arc::clone(&shared), db, ids, jobs, lock)?;
-        let keeper_shared = Arc::clone(&shared);
-        let keeper_out = sender.clone();
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StoreError::at(&shared.layout.dir))
-        };
-        let threads = vec![
-            spawn("keeper", Box::new(move || keeper::run(&keeper_shared, &job_queue, &keeper_out)))?,
-            spawn("committer", Box::new(move || committer.run(&receiver)))?,
-        ];
-        Ok(Self { shared, sender, threads: Arc::new(Mutex::new(threads)) })
-    }
-
-    /// Stores a delivery; returns when it is durable.
-    pub async fn commit(&self, intake: Intake) -> Result<Verdict, Arc<StoreError>> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::Intake(Box::new(intake), reply)).await?;
-        answer.await.unwrap_or_else(|_| Err(Arc::new(StoreError::Closed)))
-    }
-
-    /// Starts a delivery that comes in pieces; other deliveries wait for its end, so its bytes must be at hand.
-    /// Blocks.
-    pub fn begin(&self) -> Result<bulk::Bulk, Arc<StoreError>> {
-        let (pieces, receiver) = sync_channel(1);
-        let (reply, answer) = oneshot::channel();
-        self.sender.send(Message::Bulk(receiver, reply)).map_err(|_| StoreError::Closed)?;
-        Ok(bulk::Bulk::new(pieces, answer))
-    }
-
-    async fn send(&self, message: Message) -> Result<(), StoreError> {
-        let sender = self.sender.clone();
-        match self.sender.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Err(StoreError::Closed),
-            Err(std::sync::mpsc::TrySendError::Full(message)) => {
-                let sent = tokio::task::spawn_blocking(move || sender.send(message)).await;
-                if matches!(sent, Ok(Ok(()))) { Ok(()) } else { Err(StoreError::Closed) }
-            }
-        }
-    }
-
-    /// Asks the state something, between two commits.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::Ask(Box::new(move |db| drop(reply.send(question(db)))))).await?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
-    }
-
-    /// Whether the ledger has this object.
-    pub async fn has_read(&self, object: &str) -> Result<bool, StoreError> {
-        let object = object.to_owned();
-        self.ask(move |db| Ok(state::in_ledger(db, &object)? || quarantine::is_parked(db, &object)?)).await
-    }
-
-    /// What each file of a source looked like when it was read.
-    pub async fn file_stamps(&self, source: &str) -> Result<std::collections::HashMap<String, String>, StoreError> {
-        let source = source.to_owned();
-        self.ask(move |db| {
-            let mut query = db.prepare_cached("SELECT path, stamp FROM files WHERE source = ?1")?;
-            let rows = query.query_map([source], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
-    /// The source's id, made at its first start and the same ever after.
-    pub async fn agent_id(&self, source: &str) -> Result<String, StoreError> {
-        let key = format!("agent_id/{source}");
-        let fresh = crate::event::EventId::of(&["agent", source, &fastrand::u128(..).to_string()]).to_string();
-        self.ask(move |db| match state::meta(db, &key)? {
-            Some(id) => Ok(id),
-            None => state::set_meta(db, &key, &fresh).map(|()| fresh),
-        })
-        .await
-    }
-
-    /// Why the store takes nothing now, if so.
-    pub fn paused(&self) -> Option<String> {
-        self.shared.paused()
-    }
-
-    /// Where files may be spooled; emptied at each start.
-    pub fn tmp(&self) -> PathBuf {
-        self.shared.layout.tmp()
-    }
-
-    /// Totals since the beginning: source, name, value.
-    pub fn totals(&self) -> Vec<(String, String, u64)> {
-        self.shared.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Turns everything in the log into Parquet.
-    pub async fn seal(&self) {
-        let (reply, answer) = oneshot::channel();
-        if self.send(Message::Seal(reply)).await.is_ok() {
-            let _ = answer.await;
-        }
-    }
-
-    /// Ends the threads. What was not committed is not.
-    pub fn close(&self) {
-        self.shared.is_closing.store(true, Ordering::SeqCst);
-        let _ = self.sender.send(Message::Close);
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The committer drops the keeper's queue, which ends it; so the order does not matter.
-        for thread in threads {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// The log that is being written.
 pub(super) struct OpenLog {
@@ -308,7 +57,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    fn new(shared: Arc<Shared>, db: Connection, ids: IdIndex, jobs: SyncSender<Job>, lock: File) -> Result<Self, StoreError> {
+    pub(super) fn new(shared: Arc<Shared>, db: Connection, ids: IdIndex, jobs: SyncSender<Job>, lock: File) -> Result<Self, StoreError> {
         let forgotten_hour = state::meta(&db, "forgotten_hour")?.and_then(|it| it.parse().ok()).unwrap_or(i64::MIN);
         let committer = Self {
             shared,
@@ -334,7 +83,7 @@ impl Committer {
         Ok(committer)
     }
 
-    fn run(&mut self, messages: &Receiver<Message>) {
+    pub(super) fn run(&mut self, messages: &Receiver<Message>) {
         let mut next = None;
         loop {
             let message = match next.take() {

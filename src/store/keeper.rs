@@ -1,7 +1,7 @@
 //! The keeper: a thread that writes Parquet and merges runs, while the committer commits.
 
 use super::StoreError;
-use super::commit::{Message, Shared};
+use super::handle::{Message, Shared};
 use super::ids::IdSet;
 use super::runs::Run;
 use super::seal::{Sealed, merge_runs, merge_segments, seal};
