@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds="${SECONDS_EACH:-300}"
-for target in envelope records filter; do
+for target in ${TARGETS:-envelope records filter}; do
   corpus="target/fuzz-corpus/$target"
   mkdir -p "$corpus"
   case "$target" in

@@ -19,11 +19,29 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Output handed on at a time.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 512 << 10;
 /// Chunks of one file that may wait for their turn.
-const CHUNKS_MAX: usize = 3;
+const CHUNKS_MAX: usize = 2;
+/// An inflated file up to this size is held whole: there is no store beside it that needs the memory.
+const WHOLE_BYTES_MAX: usize = 8 << 20;
 /// Files taken up ahead of the one being written.
 const AHEAD: usize = 3;
+
+/// Chunks that were written, for their room: fresh memory would be paged in for each.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    fn take(&self) -> Vec<u8> {
+        let pooled = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        pooled.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8))
+    }
+
+    fn give_back(&self, mut chunk: Vec<u8>) {
+        chunk.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+    }
+}
 
 enum Message {
     Chunk(Vec<u8>),
@@ -56,13 +74,14 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     let queue = Arc::new(Mutex::new(queue));
     let now_ms = Clock::system().now_ms();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let pool = Pool::default();
     std::thread::scope(|scope| {
         for _ in 0..cores {
-            let (queue, filter) = (Arc::clone(&queue), filter.clone());
-            scope.spawn(move || work(&queue, filter.as_ref(), now_ms));
+            let (queue, filter, pool) = (Arc::clone(&queue), filter.clone(), &pool);
+            scope.spawn(move || work(&queue, filter.as_ref(), now_ms, pool));
         }
         drop(queue);
-        let result = feed(args, tasks, &mut *out);
+        let result = feed(args, tasks, &mut *out, &pool);
         result.map(|sum| {
             if sum.rejected + sum.failed == 0 {
                 return Exit::Done;
@@ -75,7 +94,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
 
 /// Hands files out, and writes what comes back, in the order of the files.
 #[expect(clippy::needless_pass_by_value, reason = "dropping the sender is what ends the decoders")]
-fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write) -> Result<Sum, Failure> {
+fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write, pool: &Pool) -> Result<Sum, Failure> {
     let progress = progress();
     let mut sum = Sum::default();
     let mut ahead: VecDeque<(PathBuf, u64, Receiver<Message>)> = VecDeque::new();
@@ -105,6 +124,7 @@ fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write) -> Resu
                     if let Err(error) = out.write_all(&chunk) {
                         return if error.kind() == ErrorKind::BrokenPipe { Ok(sum) } else { Err(error.into()) };
                     }
+                    pool.give_back(chunk);
                 }
                 Message::Reject(reject) => {
                     sum.rejected += 1;
@@ -163,9 +183,9 @@ fn report_failed(path: &Path, error: &io::Error, output: Output) {
     });
 }
 
-fn work(queue: &Mutex<Receiver<Task>>, filter: Option<&Filter>, now_ms: i64) {
+fn work(queue: &Mutex<Receiver<Task>>, filter: Option<&Filter>, now_ms: i64, pool: &Pool) {
     let mut normalizer = Normalizer::default();
-    let mut buffers = Buffers::new(watched_keys());
+    let mut buffers = Buffers::new(watched_keys()).with_whole_bytes_max(WHOLE_BYTES_MAX);
     let mut compressed = Vec::new();
     loop {
         let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -173,7 +193,7 @@ fn work(queue: &Mutex<Receiver<Task>>, filter: Option<&Filter>, now_ms: i64) {
         let place = task.path.canonicalize().unwrap_or_else(|_| task.path.clone());
         let context = Context { source: "replay".to_owned(), uri: format!("file://{}", place.display()), now_ms, ..Context::default() };
         let context = Context { key_account: crate::sources::cloudtrail_sqs::key_account(&context.uri), ..context }.render();
-        let mut decoder = Decoder { normalizer: &mut normalizer, context: &context, filter, out: &task.out, records: 0 };
+        let mut decoder = Decoder { normalizer: &mut normalizer, context: &context, filter, out: &task.out, pool, records: 0 };
         let result = open(&task, &mut compressed, std::mem::take(&mut buffers)).and_then(|mut records| {
             let result = decoder.go(&mut records);
             buffers = records.into_buffers();
@@ -206,12 +226,13 @@ struct Decoder<'d> {
     context: &'d Context,
     filter: Option<&'d Filter>,
     out: &'d SyncSender<Message>,
+    pool: &'d Pool,
     records: u64,
 }
 
 impl Decoder<'_> {
     fn go(&mut self, records: &mut Records<'_>) -> io::Result<()> {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+        let mut chunk = self.pool.take();
         let mut scratch = Scratch::default();
         let gone = || io::Error::from(ErrorKind::BrokenPipe);
         while let Some(item) = records.next()? {
@@ -224,7 +245,7 @@ impl Decoder<'_> {
                         chunk.push(b'\n');
                     }
                     if chunk.len() >= CHUNK_BYTES {
-                        let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8));
+                        let full = std::mem::replace(&mut chunk, self.pool.take());
                         self.out.send(Message::Chunk(full)).map_err(|_| gone())?;
                     }
                 }

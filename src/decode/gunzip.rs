@@ -17,11 +17,11 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 
 /// Inflates a whole object at once, where that is certain to be right: one member, its stated size true and small.
 /// None: stream it instead, which also tells what is wrong.
-pub(super) fn whole(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn whole(bytes: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option<()> {
     let stated = u32::from_le_bytes(*bytes.last_chunk::<4>()?) as usize;
     // libdeflate stops after one member and does not say where: a second header, real or not, is the stream's job.
     let has_more = memchr::memmem::find(&bytes[2..], &[0x1f, 0x8b, 0x08]).is_some();
-    if stated > WHOLE_BYTES_MAX || has_more {
+    if stated > bytes_max || has_more {
         return None;
     }
     out.resize(stated, 0);
@@ -160,7 +160,7 @@ mod tests {
     fn members_are_all_read_and_identical_ones_too() {
         let two = [gz(b"same"), gz(b"same")].concat();
         assert_eq!(streamed(&two), (b"samesame".to_vec(), None));
-        assert_eq!(whole(&two, &mut Vec::new()), None);
+        assert_eq!(whole(&two, WHOLE_BYTES_MAX, &mut Vec::new()), None);
         assert_eq!(streamed(&gz(&gz(b"twice"))), (b"twice".to_vec(), None));
         assert_eq!(streamed(b"plain"), (b"plain".to_vec(), None));
     }
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn whole_is_used_up_to_its_limit_and_not_past_it() {
         let mut out = Vec::new();
-        assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX]), &mut out), Some(()));
+        assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX]), WHOLE_BYTES_MAX, &mut out), Some(()));
         assert_eq!(out.len(), WHOLE_BYTES_MAX);
-        assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX + 1]), &mut out), None);
+        assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX + 1]), WHOLE_BYTES_MAX, &mut out), None);
     }
 }

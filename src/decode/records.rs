@@ -55,6 +55,7 @@ enum Found {
 /// Reads the records of one input.
 pub struct Records<'r> {
     window: Window<'r>,
+    whole_bytes_max: usize,
     scanner: Scanner,
     tape: Tape,
     state: State,
@@ -71,6 +72,7 @@ impl std::fmt::Debug for Records<'_> {
 /// Working memory that goes from one input to the next.
 #[derive(Debug, Default)]
 pub struct Buffers {
+    whole_bytes_max: usize,
     scanner: Scanner,
     tape: Tape,
     window: Vec<u8>,
@@ -79,14 +81,20 @@ pub struct Buffers {
 impl Buffers {
     /// Buffers whose scanner looks out for these keys.
     pub fn new(watch: KeySet) -> Self {
-        Self { scanner: Scanner::new(watch), ..Self::default() }
+        Self { whole_bytes_max: gunzip::WHOLE_BYTES_MAX, scanner: Scanner::new(watch), ..Self::default() }
+    }
+
+    /// Another limit than [`gunzip::WHOLE_BYTES_MAX`] for what is inflated in one piece.
+    #[must_use]
+    pub fn with_whole_bytes_max(self, whole_bytes_max: usize) -> Self {
+        Self { whole_bytes_max, ..self }
     }
 }
 
 impl<'r> Records<'r> {
     /// The records of an object that is in memory, gzip or not.
     pub fn of_bytes(bytes: &'r [u8], mut buffers: Buffers) -> io::Result<Self> {
-        if is_gzip(bytes) && gunzip::whole(bytes, &mut buffers.window).is_some() {
+        if is_gzip(bytes) && gunzip::whole(bytes, buffers.whole_bytes_max, &mut buffers.window).is_some() {
             let whole = std::mem::take(&mut buffers.window);
             return Ok(Self::new(Window::whole(whole), buffers));
         }
@@ -100,12 +108,20 @@ impl<'r> Records<'r> {
     }
 
     fn new(window: Window<'r>, buffers: Buffers) -> Self {
-        Self { window, scanner: buffers.scanner, tape: buffers.tape, state: State::Top, index: 0, taken: 0 }
+        Self {
+            window,
+            whole_bytes_max: buffers.whole_bytes_max,
+            scanner: buffers.scanner,
+            tape: buffers.tape,
+            state: State::Top,
+            index: 0,
+            taken: 0,
+        }
     }
 
     /// The working memory back.
     pub fn into_buffers(self) -> Buffers {
-        Buffers { scanner: self.scanner, tape: self.tape, window: self.window.into_buf() }
+        Buffers { whole_bytes_max: self.whole_bytes_max, scanner: self.scanner, tape: self.tape, window: self.window.into_buf() }
     }
 
     /// The next record or reject; none at the end. An error is the reader's, not the bytes'.
@@ -226,8 +242,15 @@ impl<'r> Records<'r> {
             Ok(end) => end,
             Err(error) => return self.unscanned(error, None).map(Some),
         };
-        let text = String::from_utf8_lossy(&self.window.rest()[..end]);
-        if let Some(at) = self.tape.member(0, "Records", &text) {
+        let Ok(text) = simdutf8::basic::from_utf8(&self.window.rest()[..end]) else {
+            // Bytes that are not text: in one record of many, or in the only one.
+            if let Some(inside) = self.walk_to_records()? {
+                self.enter(inside);
+                return Ok(None);
+            }
+            return Ok(Some(reject(Reason::InvalidUtf8, "bytes that are not UTF-8", end, end)));
+        };
+        if let Some(at) = self.tape.member(0, "Records", text) {
             let node = self.tape.nodes[at];
             if node.kind == Kind::Array {
                 self.enter(node.start as usize + 1);
@@ -235,10 +258,10 @@ impl<'r> Records<'r> {
             }
             return Ok(Some(reject(Reason::RecordsNotArray, "`Records` is not an array", end, end)));
         }
-        if self.tape.member(0, "digestS3Object", &text).is_some() {
+        if self.tape.member(0, "digestS3Object", text).is_some() {
             return Ok(Some(Found::Digest { end }));
         }
-        if is_record(&self.tape, &text) {
+        if is_record(&self.tape, text) {
             return Ok(Some(Found::Record { end }));
         }
         Ok(Some(reject(Reason::NotARecord, "an object with none of a CloudTrail record's members", end, end)))

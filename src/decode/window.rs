@@ -34,7 +34,7 @@ impl<'r> Window<'r> {
 
     /// The buffer back, unless one huge record had made it huge.
     pub(super) fn into_buf(self) -> Vec<u8> {
-        if self.buf.capacity() <= 2 * super::WHOLE_BYTES_MAX { self.buf } else { Vec::new() }
+        if self.buf.capacity() <= 8 << 20 { self.buf } else { Vec::new() }
     }
 
     /// The bytes from the current position on.

@@ -30,6 +30,8 @@ pub struct Column {
     pub bloom: bool,
     /// What it says, for the published schema.
     pub doc: &'static str,
+    /// `,"name":`, as its member starts in JSON.
+    pub json_key: &'static str,
 }
 
 macro_rules! columns {
@@ -39,7 +41,7 @@ macro_rules! columns {
         #[repr(u8)]
         pub enum Col { $(#[doc = $doc] $id),* }
         /// Every column, by number.
-        pub const COLUMNS: &[Column] = &[$(Column { name: $name, path: $path, kind: Kind::$kind, bloom: $bloom, doc: $doc }),*];
+        pub const COLUMNS: &[Column] = &[$(Column { name: $name, path: $path, kind: Kind::$kind, bloom: $bloom, doc: $doc, json_key: concat!(",\"", $name, "\":") }),*];
         /// Every column's number, in order.
         pub const ALL: &[Col] = &[$(Col::$id),*];
     };

@@ -83,7 +83,11 @@ fn alert_metadata(row: &impl Row, out: &mut Vec<u8>) {
 
 /// The common fields, from `user` to `verbs`, in the table's order.
 fn common(row: &impl Row, out: &mut Vec<u8>) {
+    let present = row.present();
     for col in &ALL[Col::User as usize..=Col::Verbs as usize] {
+        if present >> *col as u64 & 1 == 0 {
+            continue;
+        }
         let info = col.info();
         match (col, info.kind) {
             (Col::ResourcesType, _) => resources(row, out),
@@ -92,7 +96,7 @@ fn common(row: &impl Row, out: &mut Vec<u8>) {
             _ => match row.val(*col) {
                 Val::Null => {}
                 val => {
-                    key(info.name, out);
+                    out.extend_from_slice(info.json_key.as_bytes());
                     value(&val, out);
                 }
             },

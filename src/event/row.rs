@@ -62,6 +62,10 @@ pub trait Row {
     fn id(&self) -> EventId;
     /// What it says, hashed.
     fn fingerprint(&self) -> u64;
+    /// A bit for each column (by its number) that may have a value: the others need not be asked for.
+    fn present(&self) -> u64 {
+        u64::MAX
+    }
     /// Calls `each` with type, name, ARN and account of every resource; absent parts are empty.
     fn resources(&self, each: &mut dyn FnMut([&str; 4]));
     /// The members that the whole delivery shares, up to `"index":`, ready to write. None: to be made from the columns.
@@ -152,6 +156,7 @@ pub struct Event<'a> {
     /// `raw`: compact, masked.
     pub raw: Cow<'a, str>,
     vals: [Val<'a>; FREE],
+    present: u64,
 }
 
 /// The columns from `User` to `Verbs`: those that a normalizer sets one by one.
@@ -174,6 +179,7 @@ impl<'a> Event<'a> {
             resources: Vec::new(),
             raw,
             vals: [const { Val::Null }; FREE],
+            present: 0,
         }
     }
 
@@ -181,6 +187,7 @@ impl<'a> Event<'a> {
     pub fn set(&mut self, col: Col, val: Val<'a>) {
         if let Some(slot) = (col as usize).checked_sub(FREE_FROM).and_then(|at| self.vals.get_mut(at)) {
             *slot = val;
+            self.present |= 1 << col as u64;
         }
     }
 
@@ -223,6 +230,10 @@ impl Row for Event<'_> {
 
     fn resources(&self, each: &mut dyn FnMut([&str; 4])) {
         self.resources.iter().for_each(|it| each([&it.kind, &it.name, &it.arn, &it.account_id]));
+    }
+
+    fn present(&self) -> u64 {
+        self.present | if self.resources.is_empty() { 0 } else { 1 << Col::ResourcesType as u64 }
     }
 
     fn shared_json(&self) -> Option<&str> {

@@ -380,21 +380,41 @@ fn string_end(buf: &[u8], i: usize) -> Result<(usize, bool), ScanError> {
             }
         }
     }
-    long_string_end(buf, i)
+    let found = long_string_end(buf, i);
+    if found == NO_STRING { Err(string_error(buf, i)) } else { Ok(((found & !ESCAPED) as usize, found & ESCAPED != 0)) }
 }
 
-fn long_string_end(buf: &[u8], mut i: usize) -> Result<(usize, bool), ScanError> {
-    let mut escaped = false;
+/// Set in what [`long_string_end`] returns when the string has escapes.
+const ESCAPED: u64 = 1 << 63;
+/// What it returns when there is no such string. One number instead of a `Result`: it stays in a register.
+const NO_STRING: u64 = u64::MAX;
+
+fn long_string_end(buf: &[u8], mut i: usize) -> u64 {
+    let mut escaped = 0;
     loop {
-        i = special_from(buf, i).ok_or(ScanError::Incomplete)?;
-        match byte(buf, i)? {
-            b'"' => return Ok((i, escaped)),
-            b'\\' => {
-                escaped = true;
-                i = escape_end(buf, i + 1)?;
-            }
-            0..0x20 => return Err(bad(i, Expected::NoControl)),
-            _ => i += 1,
+        let Some(at) = special_from(buf, i) else { return NO_STRING };
+        match buf[at] {
+            b'"' => return at as u64 | escaped,
+            b'\\' => match escape_end(buf, at + 1) {
+                Ok(end) => (escaped, i) = (ESCAPED, end),
+                Err(_) => return NO_STRING,
+            },
+            _ => return NO_STRING,
+        }
+    }
+}
+
+/// Why there is no string: looked for again, since it is rare.
+#[cold]
+fn string_error(buf: &[u8], mut i: usize) -> ScanError {
+    loop {
+        let Some(at) = special_from(buf, i) else { return ScanError::Incomplete };
+        if buf[at] != b'\\' {
+            return bad(at, Expected::NoControl);
+        }
+        match escape_end(buf, at + 1) {
+            Ok(end) => i = end,
+            Err(error) => return error,
         }
     }
 }
@@ -424,8 +444,7 @@ fn key_hash(key: &[u8]) -> u32 {
         },
     };
     let fold = ONES * 0x20;
-    let mixed = (head | fold).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ (tail | fold).rotate_left(32).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
-        ^ (key.len() as u64).wrapping_mul(0x1656_67b1_9e37_79f9);
-    (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_shr(32) as u32
+    let mixed = ((head | fold) ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ (tail | fold).rotate_left(32).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    (mixed ^ mixed >> 32) as u32
 }

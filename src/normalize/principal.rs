@@ -116,7 +116,8 @@ fn members(look: &Text<'_>, node: usize) -> Identity {
 
 /// Role and session of `arn:aws:sts::1:assumed-role/ROLE/SESSION`; the name of a federated user is its session.
 fn session_of_arn<'s>(arn: &Cow<'s, str>) -> (Option<Cow<'s, str>>, Option<Cow<'s, str>>) {
-    let Some(resource) = arn.splitn(6, ':').nth(5) else { return (None, None) };
+    let Some(colon) = memchr::memchr_iter(b':', arn.as_bytes()).nth(4) else { return (None, None) };
+    let resource = &arn[colon + 1..];
     let from = arn.len() - resource.len();
     if let Some(rest) = resource.strip_prefix("assumed-role/") {
         let rest_from = from + resource.len() - rest.len();

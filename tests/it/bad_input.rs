@@ -51,6 +51,8 @@ fn cases() -> Vec<Case> {
             vec!["a", "b"],
             vec!["invalid_utf8"],
         ),
+        ("utf8-outside", [b"{\"x\":\"\xff\",\"Records\":[", a.as_bytes(), b"]}"].concat(), vec!["a"], vec![]),
+        ("utf8-one", [&a.as_bytes()[..a.len() - 1], b",\"x\":\"\xff\"}"].concat(), vec![], vec!["invalid_utf8"]),
         ("cut.json", records(&format!("{a},{b}"))[..a.len() + 40].to_vec(), vec!["a"], vec!["cut"]),
         ("big", records(&format!("{a},{big},{b}")), vec!["a", "b", "big"], vec![]),
         ("huge", records(&format!("{a},{huge},{b}")), vec!["a", "b"], vec!["record_too_large"]),
