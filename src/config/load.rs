@@ -48,6 +48,11 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The program's own path, where the environment does not set this variable yet.
+pub fn restart_with(variable: &str) -> Option<PathBuf> {
+    if environment(variable).is_some() { None } else { std::env::current_exe().ok() }
+}
+
 /// The log level of the environment, `PLANEWATCH_LOG`, else `info`.
 pub fn log_level() -> String {
     environment("PLANEWATCH_LOG").unwrap_or_else(|| "info".to_owned())

@@ -8,6 +8,8 @@ use std::io::{self, BufRead};
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 /// The most white space between two tokens: what a bomb of blanks meets.
 pub const BETWEEN_TOKENS_BYTES_MAX: usize = 16 << 20;
+/// A buffer with more room than this is given back: one huge record had made it huge.
+const KEPT_BYTES_MAX: usize = 20 << 20;
 /// How much is read at a time, at least.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -34,7 +36,7 @@ impl<'r> Window<'r> {
 
     /// The buffer back, unless one huge record had made it huge.
     pub(super) fn into_buf(self) -> Vec<u8> {
-        if self.buf.capacity() <= 8 << 20 { self.buf } else { Vec::new() }
+        if self.buf.capacity() <= KEPT_BYTES_MAX { self.buf } else { Vec::new() }
     }
 
     /// The bytes from the current position on.

@@ -3,10 +3,11 @@
 use crate::event::column::{ALL, Kind};
 use crate::event::{Col, Event, EventId, EventType, Flags, Row, Val};
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Batches kept for their room: growing afresh each time costs a tenth of the CPU and twice the memory.
-const POOLED_MAX: usize = 6;
+const POOLED_MAX: usize = 4;
 /// A batch with more native records than this is not kept.
 const POOLED_RAW_BYTES_MAX: usize = 1 << 20;
 static POOL: Mutex<Vec<Batch>> = Mutex::new(Vec::new());
@@ -34,16 +35,19 @@ impl TextCol {
         self.present.push(true);
     }
 
-    /// Adds all of another column behind `rows` rows.
-    fn append(&mut self, rows: usize, other: &Self) {
-        if other.ends.is_empty() {
+    /// Adds some rows of another column behind `rows` rows.
+    fn append(&mut self, rows: usize, other: &Self, range: Range<usize>) {
+        let range = range.start..range.end.min(other.ends.len());
+        if range.is_empty() {
             return;
         }
         self.pad(rows);
+        let start = other.span(range.start).start;
+        let end = other.ends[range.end - 1] as usize;
         let base = self.data.len() as u32;
-        self.data.push_str(&other.data);
-        self.ends.extend(other.ends.iter().map(|end| end + base));
-        self.present.extend_from_slice(&other.present);
+        self.data.push_str(other.data.get(start..end).unwrap_or(""));
+        self.ends.extend(other.ends[range.clone()].iter().map(|end| end - start as u32 + base));
+        self.present.extend_from_slice(&other.present[range]);
     }
 
     fn clear(&mut self) {
@@ -57,7 +61,7 @@ impl TextCol {
         self.data.get(self.span(row))
     }
 
-    pub(super) fn span(&self, row: usize) -> std::ops::Range<usize> {
+    pub(super) fn span(&self, row: usize) -> Range<usize> {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         start as usize..self.ends[row] as usize
     }
@@ -78,6 +82,17 @@ impl IntCol {
         self.present.push(true);
     }
 
+    fn append(&mut self, rows: usize, other: &Self, range: Range<usize>) {
+        let range = range.start..range.end.min(other.values.len());
+        if range.is_empty() {
+            return;
+        }
+        self.values.resize(rows, 0);
+        self.present.resize(rows, false);
+        self.values.extend_from_slice(&other.values[range.clone()]);
+        self.present.extend_from_slice(&other.present[range]);
+    }
+
     pub(super) fn at(&self, row: usize) -> Option<i64> {
         self.present.get(row).filter(|it| **it)?;
         self.values.get(row).copied()
@@ -92,6 +107,18 @@ pub(super) struct ListCol {
 }
 
 impl ListCol {
+    fn append(&mut self, rows: usize, other: &Self, range: Range<usize>) {
+        let range = range.start..range.end.min(other.row_ends.len());
+        if range.is_empty() {
+            return;
+        }
+        let items = other.span(range.start).start..other.row_ends[range.end - 1] as usize;
+        let base = self.items.ends.len() as u32;
+        self.row_ends.resize(rows, base);
+        self.row_ends.extend(other.row_ends[range].iter().map(|end| end - items.start as u32 + base));
+        self.items.append(base as usize, &other.items, items);
+    }
+
     fn push_item(&mut self, row: usize, text: &str) {
         let items = self.items.ends.len() as u32;
         if self.row_ends.len() <= row {
@@ -102,7 +129,7 @@ impl ListCol {
         self.row_ends[row] += 1;
     }
 
-    pub(super) fn span(&self, row: usize) -> std::ops::Range<usize> {
+    pub(super) fn span(&self, row: usize) -> Range<usize> {
         let start = if row == 0 { 0 } else { self.row_ends.get(row - 1).copied().unwrap_or(0) };
         let end = self.row_ends.get(row).copied().unwrap_or(start);
         start as usize..end as usize
@@ -273,67 +300,38 @@ impl Batch {
         }
     }
 
-    /// Adds all rows of another batch: column by column, which is much faster than row by row.
+    /// Adds all rows of another batch.
     pub fn append_all(&mut self, other: &Self) {
-        let rows = self.len();
-        self.ids.extend_from_slice(&other.ids);
-        self.fingerprints.extend_from_slice(&other.fingerprints);
-        self.event_times.extend_from_slice(&other.event_times);
-        self.insert_times.extend_from_slice(&other.insert_times);
-        self.flags.extend_from_slice(&other.flags);
-        for (to, from) in self.columns.iter_mut().zip(&other.columns) {
-            match (to, from) {
-                (Column::Text(to), Column::Text(from)) => to.append(rows, from),
-                (Column::Int(to), Column::Int(from)) if !from.values.is_empty() => {
-                    to.values.resize(rows, 0);
-                    to.present.resize(rows, false);
-                    to.values.extend_from_slice(&from.values);
-                    to.present.extend_from_slice(&from.present);
-                }
-                (Column::List(to), Column::List(from)) if !from.row_ends.is_empty() => {
-                    let items = to.items.ends.len();
-                    to.row_ends.resize(rows, items as u32);
-                    to.row_ends.extend(from.row_ends.iter().map(|end| end + items as u32));
-                    to.items.append(items, &from.items);
-                }
-                _ => {}
-            }
-        }
+        self.append_rows(other, 0..other.len());
     }
 
     /// Adds the rows of another batch that `keep` says, in order.
     pub fn append(&mut self, other: &Self, keep: impl Fn(usize) -> bool) {
-        (0..other.len()).filter(|row| keep(*row)).for_each(|row| self.append_row(other, row));
+        let mut from = 0;
+        while from < other.len() {
+            let to = (from..other.len()).find(|row| !keep(*row)).unwrap_or(other.len());
+            self.append_rows(other, from..to);
+            from = to + 1;
+        }
     }
 
-    /// Adds one row of another batch.
-    pub(super) fn append_row(&mut self, other: &Self, from: usize) {
-        {
-            let row = self.len();
-            self.ids.push(other.ids[from]);
-            self.fingerprints.push(other.fingerprints[from]);
-            self.event_times.push(other.event_times[from]);
-            self.insert_times.push(other.insert_times[from]);
-            self.flags.push(other.flags[from]);
-            for (to, column) in self.columns.iter_mut().zip(&other.columns) {
-                match (to, column) {
-                    (Column::Text(to), Column::Text(column)) => {
-                        if let Some(text) = column.at(from) {
-                            to.push(row, text);
-                        }
-                    }
-                    (Column::Int(to), Column::Int(column)) => {
-                        if let Some(value) = column.at(from) {
-                            to.push(row, value);
-                        }
-                    }
-                    (Column::List(to), Column::List(column)) => {
-                        for item in column.span(from) {
-                            to.push_item(row, column.items.at(item).unwrap_or(""));
-                        }
-                    }
-                    _ => {}
-                }
+    /// Adds rows that stand together in another batch: column by column, which is much faster than row by row.
+    pub(super) fn append_rows(&mut self, other: &Self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        let rows = self.len();
+        self.ids.extend_from_slice(&other.ids[range.clone()]);
+        self.fingerprints.extend_from_slice(&other.fingerprints[range.clone()]);
+        self.event_times.extend_from_slice(&other.event_times[range.clone()]);
+        self.insert_times.extend_from_slice(&other.insert_times[range.clone()]);
+        self.flags.extend_from_slice(&other.flags[range.clone()]);
+        for (to, from) in self.columns.iter_mut().zip(&other.columns) {
+            match (to, from) {
+                (Column::Text(to), Column::Text(from)) => to.append(rows, from, range.clone()),
+                (Column::Int(to), Column::Int(from)) => to.append(rows, from, range.clone()),
+                (Column::List(to), Column::List(from)) => to.append(rows, from, range.clone()),
+                _ => {}
             }
         }
     }

@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use tokio::sync::oneshot;
 
 /// Ids held before they become a run.
-const PENDING_IDS: usize = 100_000;
+const PENDING_IDS: usize = 30_000;
 /// Rows of one file, about: its footer stays small.
 const FILE_ROWS: u64 = 400_000;
 

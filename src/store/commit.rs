@@ -21,6 +21,7 @@ use super::{Batch, StoreError, quarantine};
 use crate::event::Flags;
 use crate::event::time::HOUR_MS;
 use rusqlite::Connection;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -84,23 +85,29 @@ impl Committer {
     }
 
     pub(super) fn run(&mut self, messages: &Receiver<Message>) {
-        let mut next = None;
+        // Deliveries that wait while the keeper is behind: as many as the pipeline lets wait for a commit.
+        let mut waiting: VecDeque<Message> = VecDeque::new();
         loop {
-            let message = match next.take() {
+            let is_behind = self.is_behind();
+            let message = match if is_behind { None } else { waiting.pop_front() } {
                 Some(message) => Ok(message),
                 None => messages.recv_timeout(self.shared.options.tick),
             };
             match message {
+                Ok(message @ (Message::Intake(..) | Message::Bulk(..))) if is_behind => waiting.push_back(message),
                 Ok(Message::Intake(intake, reply)) => {
                     let mut size = intake_size(&intake);
                     let mut group = vec![(*intake, reply)];
-                    while size < GROUP_RAW_BYTES && next.is_none() {
-                        match messages.try_recv() {
+                    while size < GROUP_RAW_BYTES {
+                        match waiting.pop_front().map_or_else(|| messages.try_recv(), Ok) {
                             Ok(Message::Intake(intake, reply)) => {
                                 size += intake_size(&intake);
                                 group.push((*intake, reply));
                             }
-                            Ok(other) => next = Some(other),
+                            Ok(other) => {
+                                waiting.push_front(other);
+                                break;
+                            }
                             Err(_) => break,
                         }
                     }
@@ -121,6 +128,13 @@ impl Committer {
             }
             self.upkeep();
         }
+    }
+
+    /// Whether the log has grown to twice its size because the keeper could not take it: then deliveries wait, or
+    /// the ids in memory would grow with what comes.
+    fn is_behind(&self) -> bool {
+        let is_long = self.log.as_ref().is_some_and(|it| it.log.events >= 2 * self.shared.options.seal_events);
+        is_long && !self.ids.sealing.is_empty() && self.shared.paused().is_none()
     }
 
     fn commit_group(&mut self, group: Vec<(Intake, Reply)>) {

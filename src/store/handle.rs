@@ -48,9 +48,9 @@ impl StoreOptions {
             disk: Arc::new(RealDisk),
             clock: Clock::system(),
             retention_hours: 72,
-            seal_events: 50_000,
+            seal_events: 30_000,
             seal_ms: 15 * 60_000,
-            merge_segments: 16,
+            merge_segments: 32,
             tick: Duration::from_millis(500),
         }
     }

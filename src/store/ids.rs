@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// When this many runs of a size are there, they become one.
 const MERGE_AT: usize = 4;
 /// The size of the smallest runs; each next size is [`MERGE_AT`] times as large.
-const SMALLEST_IDS: u64 = 64_000;
+const SMALLEST_IDS: u64 = 40_000;
 /// Filters over the smaller runs may take this much memory; larger runs are looked up on disk.
 const FILTER_BYTES_MAX: usize = 8 << 20;
 

@@ -286,7 +286,7 @@ impl<'l> Search<'l> {
         let mut ordered = Batch::new(batch.event_type);
         for row in wanted_order {
             if let Ok(at) = rows.binary_search(&row) {
-                ordered.append_row(&batch, at);
+                ordered.append_rows(&batch, at..at + 1);
             }
         }
         self.flag_conflicts(&mut ordered);

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 /// Native records in one row group, about.
-pub(super) const ROW_GROUP_RAW_BYTES: usize = 3 << 20;
+pub(super) const ROW_GROUP_RAW_BYTES: usize = 2 << 20;
 /// Rows in one row group, at most.
 pub(super) const ROW_GROUP_ROWS: usize = 8192;
 /// A page of native records: small, so that fetching one event reads little.

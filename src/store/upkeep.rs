@@ -80,7 +80,8 @@ impl Committer {
         }
         if self.waiting_for_seal.is_empty() {
             self.merge_runs();
-        } else {
+        }
+        if !self.waiting_for_seal.is_empty() || self.log.as_ref().is_some_and(|it| it.log.events >= self.shared.options.seal_events) {
             self.rotate();
         }
     }
