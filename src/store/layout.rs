@@ -5,11 +5,18 @@ use super::disk::Disk;
 use super::state::{FORMAT, Segment};
 use crate::event::time::format_hour;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Kept free on the disk, so that retention can work when it is full.
 const RESERVE_BYTES: usize = 8 << 20;
+
+/// Writes a file that only its owner may read.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
+}
 
 /// Paths in a data folder, and the numbers of its files.
 #[derive(Debug)]
@@ -87,7 +94,7 @@ impl Layout {
             disk.create_dir_all(&folder).map_err(StoreError::at(&folder))?;
         }
         let path = self.dir.join("lock");
-        let lock = File::options().create(true).append(true).open(&path).map_err(StoreError::at(&path))?;
+        let lock = File::options().create(true).append(true).mode(0o600).open(&path).map_err(StoreError::at(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(StoreError::Locked { path: self.dir.clone() }),
@@ -95,7 +102,7 @@ impl Layout {
         }
         if self.check_format()?.is_none() {
             let path = self.dir.join("FORMAT");
-            fs::write(&path, format!("{FORMAT}\n")).map_err(StoreError::at(&path))?;
+            write_private(&path, format!("{FORMAT}\n").as_bytes()).map_err(StoreError::at(&path))?;
             disk.sync_dir(&self.dir).map_err(StoreError::at(&self.dir))?;
         }
         Ok(lock)
@@ -137,7 +144,7 @@ impl Layout {
         if fs::metadata(&path).is_ok_and(|it| it.len() >= RESERVE_BYTES as u64) {
             return;
         }
-        if fs::write(&path, vec![0; RESERVE_BYTES]).is_err() {
+        if write_private(&path, &vec![0; RESERVE_BYTES]).is_err() {
             self.release_reserve();
         }
     }

@@ -2,6 +2,8 @@
 
 use super::StoreError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what 
 
 /// Opens the database for the one process that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    // SQLite gives its other files the mode of this one.
+    File::options().create(true).append(true).mode(0o600).open(path).map_err(StoreError::at(path))?;
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY)?;
     // Commits are the product's promise: FULL syncs the write-ahead log at each.

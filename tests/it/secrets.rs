@@ -40,6 +40,18 @@ fn assert_absent(what: &str, bytes: &[u8]) {
     assert!(!bytes.windows(PLANTED.len()).any(|it| it == PLANTED.as_bytes()), "{what} holds a planted secret");
 }
 
+fn only_the_owner_reads(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        if path.is_dir() {
+            only_the_owner_reads(&path);
+        }
+    }
+}
+
 fn walk(folder: &Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -62,6 +74,7 @@ fn planted_secrets_are_found_nowhere() {
     app.file("files/cut.json.gz", &gz(text.as_bytes())[..300]);
     app.drain();
     walk(&app.data());
+    only_the_owner_reads(&app.data());
     let events = app.search("");
     assert_absent("search", serde_json::to_string(&events).unwrap().as_bytes());
     assert!(events.iter().filter(|it| it["flags"].to_string().contains("masked")).count() >= 16);
