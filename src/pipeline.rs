@@ -157,7 +157,6 @@ struct Run<'p> {
     intake: Intake,
     batch: Batch,
     bulk: Option<Bulk>,
-    rejects_unlisted: u64,
     failed: Option<Arc<StoreError>>,
 }
 
@@ -193,7 +192,6 @@ impl<'p> Run<'p> {
             intake,
             batch: Batch::recycled(crate::event::EventType::CloudTrail),
             bulk: None,
-            rejects_unlisted: 0,
             failed: None,
         }
     }
@@ -244,7 +242,7 @@ impl<'p> Run<'p> {
 
     /// Reads all records; stops with the reason at the first bad one where the delivery is not final.
     fn read(&mut self, records: &mut Records<'_>, worker: &mut Worker) -> std::io::Result<Option<String>> {
-        let context = self.context.clone();
+        let context = std::mem::take(&mut self.context);
         while let Some(item) = records.next()? {
             match item {
                 Item::Record(record) => {
@@ -283,7 +281,7 @@ impl<'p> Run<'p> {
 
     fn reject(&mut self, reject: Reject) {
         if self.intake.rejects.len() >= REJECTS_LISTED_MAX {
-            self.rejects_unlisted += 1;
+            self.intake.rejects_unlisted += 1;
             return;
         }
         self.intake.rejects.push(Parked {
@@ -303,7 +301,6 @@ impl<'p> Run<'p> {
         if let Some(error) = self.failed.take() {
             return Decoded::Large(Err(error));
         }
-        self.intake.rejects_unlisted = self.rejects_unlisted;
         if let Some(bulk) = self.bulk.take() {
             if !self.batch.is_empty() {
                 bulk.add(self.batch);

@@ -256,12 +256,8 @@ impl Scanner {
             }
         }
         *i = space(buf, after + 1, tape);
-        let hash = if escaped {
-            tape.escaped_keys = true;
-            key_hash(unescape(&String::from_utf8_lossy(&buf[start..end])).as_bytes())
-        } else {
-            key_hash(&buf[start..end])
-        };
+        let hash =
+            if escaped { key_hash(unescape(&String::from_utf8_lossy(&buf[start..end])).as_bytes()) } else { key_hash(&buf[start..end]) };
         self.note_repeat(buf, hash, (start, end), tape);
         let watched = self.watch.may_hold(hash);
         Ok(Key { start: start as u32, end: end as u32, escaped, watched })

@@ -45,7 +45,6 @@ pub struct Node {
 
 /// The nodes of one value, the value itself first.
 #[derive(Debug, Default, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each says one thing that the scan has seen; they combine freely")]
 pub struct Tape {
     /// All nodes, each container before what is in it.
     pub nodes: Vec<Node>,
@@ -57,8 +56,6 @@ pub struct Tape {
     pub repeated_keys: bool,
     /// An object has so many keys that repeats were not looked for while scanning.
     pub many_keys: bool,
-    /// At least one key has escapes.
-    pub escaped_keys: bool,
 }
 
 impl Tape {
@@ -68,7 +65,6 @@ impl Tape {
         self.has_space = false;
         self.repeated_keys = false;
         self.many_keys = false;
-        self.escaped_keys = false;
     }
 
     /// The nodes directly inside this one.

@@ -4,13 +4,12 @@
 
 use super::commit::{Committer, entry_of, first_counts, kept, record};
 use super::disk::CrashPoint;
-use super::ids::{IdSet, Known};
+use super::ids::IdSet;
 use super::intake::{Intake, Verdict};
 use super::runs::{Run, write_run};
 use super::seal::Sorter;
 use super::state::{self, Segment};
 use super::{Batch, StoreError};
-use crate::event::Flags;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -134,14 +133,9 @@ impl Committer {
         let mut keep = vec![true; batch.len()];
         for (row, keep) in keep.iter_mut().enumerate() {
             let entry = entry_of(&batch, row);
-            match self.ids.look_up(Some(pending), entry)? {
-                Known::Duplicate => {
-                    *keep = false;
-                    continue;
-                }
-                Known::Conflict => batch.flags[row].insert(Flags::CONFLICT),
-                Known::New if entry.hour <= self.forgotten_hour => batch.flags[row].insert(Flags::LATE),
-                Known::New => {}
+            *keep = self.is_new(Some(pending), entry, &mut batch.flags[row])?;
+            if !*keep {
+                continue;
             }
             pending.insert(entry);
         }

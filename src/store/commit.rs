@@ -12,7 +12,7 @@
 use super::disk::{CrashPoint, DiskFile};
 use super::frame::FrameWriter;
 use super::handle::{Message, Reply, Shared};
-use super::ids::{IdIndex, Known};
+use super::ids::{IdIndex, IdSet, Known};
 use super::intake::{Counts, Intake, Verdict};
 use super::keeper::Job;
 use super::runs::Entry;
@@ -231,18 +231,24 @@ impl Committer {
         Ok((verdicts, batches))
     }
 
+    /// Whether an event is to be stored; flags it where its id is known for something else, or too old to be known.
+    pub(super) fn is_new(&mut self, pending: Option<&IdSet>, entry: Entry, flags: &mut Flags) -> Result<bool, StoreError> {
+        match self.ids.look_up(pending, entry)? {
+            Known::Duplicate => return Ok(false),
+            Known::Conflict => flags.insert(Flags::CONFLICT),
+            Known::New if entry.hour <= self.forgotten_hour => flags.insert(Flags::LATE),
+            Known::New => {}
+        }
+        Ok(true)
+    }
+
     fn keep_new(&mut self, mut batch: Batch, now: i64, counts: &mut Counts, added: &mut Vec<Entry>) -> Result<Batch, StoreError> {
         let mut keep = vec![true; batch.len()];
         for (row, keep) in keep.iter_mut().enumerate() {
             let entry = entry_of(&batch, row);
-            match self.ids.look_up(None, entry)? {
-                Known::Duplicate => {
-                    *keep = false;
-                    continue;
-                }
-                Known::Conflict => batch.flags[row].insert(Flags::CONFLICT),
-                Known::New if entry.hour <= self.forgotten_hour => batch.flags[row].insert(Flags::LATE),
-                Known::New => {}
+            *keep = self.is_new(None, entry, &mut batch.flags[row])?;
+            if !*keep {
+                continue;
             }
             self.ids.current.insert(entry);
             added.push(entry);
