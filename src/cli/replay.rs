@@ -70,7 +70,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         Some(path) => Box::new(File::create(path).map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", path.display())))?),
         None => Box::new(io::stdout()),
     };
-    let (tasks, queue) = sync_channel::<Task>(1);
+    // Room for all that is taken ahead: handing out must never wait, since the one who hands out also takes in.
+    let (tasks, queue) = sync_channel::<Task>(AHEAD);
     let queue = Arc::new(Mutex::new(queue));
     let now_ms = Clock::system().now_ms();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);

@@ -1,6 +1,7 @@
 //! JSON string contents: decoding escapes, and writing text as a JSON string.
 
 use std::borrow::Cow;
+use wide::u8x16;
 
 /// Decodes the escapes of a JSON string's inside. Lone surrogates stay as they were spelled: Rust text cannot hold them.
 pub fn unescape(inside: &str) -> Cow<'_, str> {
@@ -67,33 +68,44 @@ pub fn push_quoted(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-pub(super) const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// Bytes that are looked at together.
+pub(super) const LANES: usize = 16;
 
-/// The high bits of those of eight bytes that a string cannot hold as they are: quote, backslash, controls.
-/// The lowest flagged byte is exact, those above it need not be.
+/// A bit for each of sixteen bytes that a string cannot hold as it is: quote, backslash, controls.
 #[inline]
-pub(super) fn special_bytes(word: u64) -> u64 {
-    let quote = word ^ (ONES * u64::from(b'"'));
-    let slash = word ^ (ONES * u64::from(b'\\'));
-    (quote.wrapping_sub(ONES) & !quote | slash.wrapping_sub(ONES) & !slash | word.wrapping_sub(ONES * 0x20) & !word) & HIGHS
+pub(super) fn special_bits(bytes: &[u8; LANES]) -> u32 {
+    let lanes = u8x16::new(*bytes);
+    let is_quote = lanes.simd_eq(u8x16::splat(b'"'));
+    let is_slash = lanes.simd_eq(u8x16::splat(b'\\'));
+    let is_control = lanes.min(u8x16::splat(0x1f)).simd_eq(lanes);
+    (is_quote | is_slash | is_control).to_bitmask()
 }
 
 /// The first byte from `at` on that a string cannot hold as it is.
 #[inline]
 pub(super) fn special_from(bytes: &[u8], mut at: usize) -> Option<usize> {
-    // Two words a turn: half the turns, and the two are computed side by side.
-    while let Some((head, tail)) =
-        bytes.get(at..).and_then(<[u8]>::first_chunk::<16>).and_then(|it| it.first_chunk::<8>().zip(it.last_chunk::<8>()))
-    {
-        let (low, high) = (special_bytes(u64::from_le_bytes(*head)), special_bytes(u64::from_le_bytes(*tail)));
-        if low | high != 0 {
-            let (word, base) = if low != 0 { (low, at) } else { (high, at + 8) };
-            return Some(base + word.trailing_zeros() as usize / 8);
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<LANES>) {
+        let found = special_bits(chunk);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
         }
-        at += 16;
+        at += LANES;
     }
-    bytes.get(at..)?.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').map(|n| at + n)
+    special_in_rest(bytes, at)
+}
+
+/// As [`special_from`], where fewer than sixteen bytes are left: once more over the last sixteen of all, if so many are there.
+#[inline]
+fn special_in_rest(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = bytes.get(at..)?;
+    if rest.is_empty() {
+        return None;
+    }
+    if let Some(last) = bytes.last_chunk::<LANES>() {
+        let found = special_bits(last) >> (LANES - rest.len());
+        return (found != 0).then(|| at + found.trailing_zeros() as usize);
+    }
+    rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').map(|n| at + n)
 }
 
 /// Writes text as the inside of a JSON string. A lone surrogate that [`unescape`] left as `\ud8xx` comes out as it went in.
