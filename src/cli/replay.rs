@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Output handed on at a time.
-const CHUNK_BYTES: usize = 512 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks of one file that may wait for their turn.
 const CHUNKS_MAX: usize = 2;
 /// An inflated file up to this size is held whole: there is no store beside it that needs the memory.

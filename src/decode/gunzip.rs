@@ -20,7 +20,9 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 pub(super) fn whole(bytes: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option<()> {
     let stated = u32::from_le_bytes(*bytes.last_chunk::<4>()?) as usize;
     // libdeflate stops after one member and does not say where: a second header, real or not, is the stream's job.
-    let has_more = memchr::memmem::find(&bytes[2..], &[0x1f, 0x8b, 0x08]).is_some();
+    // Compressed bytes look like one by chance; the flags' reserved bits, which are zero in a real one, sort most of them out.
+    let mut headers = memchr::memmem::find_iter(&bytes[2..], &[0x1f, 0x8b, 0x08]);
+    let has_more = headers.any(|at| bytes.get(at + 5).is_none_or(|flags| flags & 0xe0 == 0));
     if stated > bytes_max || has_more {
         return None;
     }

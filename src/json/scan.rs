@@ -100,6 +100,8 @@ struct Open {
     node: usize,
     keys: usize,
     is_object: bool,
+    /// Two small sets of the keys so far, by different bits of their hashes: a key that is not in both is new.
+    seen: [u64; 2],
 }
 
 /// Scans values; keeps its working memory from one to the next.
@@ -163,7 +165,7 @@ impl Scanner {
                     return Err(ScanError::TooDeep);
                 }
                 let is_object = open == b'{';
-                self.open.push(Open { node: tape.nodes.len(), keys: self.hashes.len(), is_object });
+                self.open.push(Open { node: tape.nodes.len(), keys: self.hashes.len(), is_object, seen: [0; 2] });
                 (if is_object { Kind::Object } else { Kind::Array }, i + 1)
             }
             b't' => (Kind::True, literal(buf, i, b"true")?),
@@ -265,10 +267,13 @@ impl Scanner {
 
     /// Says on the tape when the key was in this object before. The hash ignores case; keys do not.
     fn note_repeat(&mut self, buf: &[u8], hash: u32, span: (usize, usize), tape: &mut Tape) {
-        let Some(open) = self.open.last() else { return };
+        let Some(open) = self.open.last_mut() else { return };
+        let bits = [1 << (hash & 63), 1 << (hash >> 6 & 63)];
+        let is_new = open.seen[0] & bits[0] == 0 || open.seen[1] & bits[1] == 0;
+        open.seen = [open.seen[0] | bits[0], open.seen[1] | bits[1]];
         let before = &self.hashes[open.keys..];
         // Past the linear part every object counts as one that may repeat: readers then look for the last.
-        let seen = before.len() >= KEYS_LINEAR_MAX || before.contains(&hash);
+        let seen = before.len() >= KEYS_LINEAR_MAX || !is_new && before.contains(&hash);
         if seen && !tape.repeated_keys {
             if before.len() >= KEYS_LINEAR_MAX {
                 tape.many_keys = true;
