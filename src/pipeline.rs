@@ -8,7 +8,7 @@ use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
 use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, MEMORY_BYTES_MAX, NotTaken, Outcome};
-use crate::store::{Batch, Bulk, Intake, Parked, Store, StoreError};
+use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     metrics: Arc<Metrics>,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
 }
 
 /// A delivery for a decoder.
@@ -89,8 +89,8 @@ impl Worker {
 enum Decoded {
     /// It fits one commit with others.
     Small(Box<Intake>),
-    /// It went to the store in pieces, and the end is known.
-    Large(Result<(), Arc<StoreError>>),
+    /// It went to the store in pieces.
+    Large(Result<Answer, Arc<StoreError>>),
     /// Something in it is bad, and it was not final.
     Suspect(String),
 }
@@ -99,7 +99,7 @@ impl Pipeline {
     /// A pipeline into this store.
     pub fn new(store: Store, settings: Settings, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let inner = Arc::new(Inner { store, settings, clock, metrics, waiting: Semaphore::new(WAITING_KIB as usize) });
+        let inner = Arc::new(Inner { store, settings, clock, metrics, waiting: Arc::new(Semaphore::new(WAITING_KIB as usize)) });
         let (jobs, queue) = sync_channel::<Job>(cores);
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..cores {
@@ -118,7 +118,7 @@ impl Pipeline {
             return Err(not_taken(&StoreError::Paused(why)));
         }
         let share = (delivery.bytes.saturating_mul(INFLATION) >> 10).clamp(64, BATCH_RAW_BYTES as u64 >> 10) as u32;
-        let _waiting = self.inner.waiting.acquire_many(share).await.map_err(|it| not_taken(&it))?;
+        let room = Arc::clone(&self.inner.waiting).acquire_many_owned(share).await.map_err(|it| not_taken(&it))?;
         let source = delivery.source.clone();
         // As many permits as the queue has places: sending never waits.
         let decoding = self.decoding.acquire().await.map_err(|it| not_taken(&it))?;
@@ -128,8 +128,14 @@ impl Pipeline {
         drop(decoding);
         match decoded.map_err(|it| not_taken(&it))? {
             Decoded::Suspect(why) => Ok(Outcome::Suspect(why)),
-            Decoded::Large(result) => result.map(|()| Outcome::Done).map_err(|it| not_taken(&*it)),
-            Decoded::Small(intake) => {
+            Decoded::Large(answer) => {
+                // Its last piece is with the store.
+                drop(room);
+                let answer = answer.map_err(|it| not_taken(&*it))?;
+                answer.wait().await.map(|_| Outcome::Done).map_err(|it| not_taken(&*it))
+            }
+            Decoded::Small(mut intake) => {
+                intake.room = Some(room);
                 let watch = Stopwatch::start();
                 let result = self.inner.store.commit(*intake).await;
                 self.inner.metrics.observe(&metrics::COMMIT, &source, watch.elapsed());
@@ -177,6 +183,7 @@ impl<'p> Run<'p> {
             source: delivery.source.clone(),
             object: delivery.object.take(),
             is_again: delivery.is_again,
+            can_wait: delivery.can_wait,
             file: delivery.file.take(),
             bytes: delivery.bytes,
             skipped: std::mem::take(&mut delivery.skipped),
@@ -271,7 +278,7 @@ impl<'p> Run<'p> {
         let fresh = Batch::recycled(self.batch.event_type);
         let batch = std::mem::replace(&mut self.batch, fresh);
         if self.bulk.is_none() {
-            match self.inner.store.begin() {
+            match self.inner.store.begin(self.intake.can_wait) {
                 Ok(bulk) => self.bulk = Some(bulk),
                 Err(error) => self.failed = Some(error),
             }
@@ -305,7 +312,7 @@ impl<'p> Run<'p> {
             if !self.batch.is_empty() {
                 bulk.add(self.batch);
             }
-            Decoded::Large(bulk.finish(self.intake).map(|_| ()))
+            Decoded::Large(Ok(bulk.finish(self.intake)))
         } else {
             if !self.batch.is_empty() {
                 self.intake.batches.push(self.batch);

@@ -4,7 +4,7 @@ use super::Reason;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// An inflated object up to this size is held whole (libdeflate, twice as fast); a larger one is streamed.
-pub const WHOLE_BYTES_MAX: usize = 2 << 20;
+pub const WHOLE_BYTES_MAX: usize = 4 << 20;
 /// How often gzip may be inside gzip: Firehose compresses what `CloudWatch` Logs had compressed.
 const LAYERS_MAX: usize = 2;
 /// Read ahead of compressed bytes.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Files handed over and not yet durable.
-const IN_FLIGHT_FILES_MAX: usize = 48;
+const IN_FLIGHT_FILES_MAX: usize = 256;
 /// How deeply folders may nest.
 const FOLDER_DEPTH_MAX: usize = 64;
 /// While watching, a file that changed less than this long ago is left to settle.
@@ -147,6 +147,8 @@ async fn deliver(config: &DirectoryConfig, at: &Surroundings, found: Found, is_a
             Err(error) => {
                 metrics.add(&metrics::ERRORS, &config.name, "deliver", 1.0);
                 tracing::warn!(source = config.name, uri = delivery.uri, %error, "not taken; tried again");
+                // By itself from now on: if it is what fails, it must not take its neighbours with it again.
+                delivery.can_wait = false;
                 if !at.wait(Duration::from_secs(1)).await {
                     break;
                 }
@@ -164,6 +166,7 @@ fn delivery_of(config: &DirectoryConfig, at: &Surroundings, found: &Found) -> De
     delivery.key_account = super::cloudtrail_sqs::key_account(&path);
     delivery.file = Some((path, found.stamp.clone()));
     delivery.settles_uri = true;
+    delivery.can_wait = true;
     // Opened now, so that a file that may not be read is set aside, with its reason, and not tried at each look.
     match fs::File::open(&found.path) {
         Ok(_) => delivery.input = Input::File(found.path.clone()),

@@ -60,6 +60,8 @@ pub struct Delivery {
     pub is_again: bool,
     /// What the source needs to fetch it again.
     pub pointer: Option<String>,
+    /// The source holds nothing open while it waits for the outcome, which may then take seconds: never with `object`.
+    pub can_wait: bool,
     /// A file's path and what it looked like.
     pub file: Option<(String, String)>,
     /// Set aside without being read.
@@ -87,6 +89,7 @@ impl Delivery {
             object: None,
             is_again: false,
             pointer: None,
+            can_wait: false,
             file: None,
             set_aside: None,
             settles: Vec::new(),

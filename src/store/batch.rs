@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 /// Batches kept for their room: growing afresh each time costs a tenth of the CPU and twice the memory.
 const POOLED_MAX: usize = 4;
 /// A batch with more native records than this is not kept.
-const POOLED_RAW_BYTES_MAX: usize = 1 << 20;
+const POOLED_RAW_BYTES_MAX: usize = 2 << 20;
 static POOL: Mutex<Vec<Batch>> = Mutex::new(Vec::new());
 
 /// Texts of one column. Rows behind the last that has a value are absent.
@@ -198,6 +198,15 @@ impl Batch {
         if self.raw_bytes() > POOLED_RAW_BYTES_MAX {
             return;
         }
+        self.clear();
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < POOLED_MAX {
+            pool.push(self);
+        }
+    }
+
+    /// No events any more; the room stays.
+    pub(super) fn clear(&mut self) {
         self.ids.clear();
         self.fingerprints.clear();
         self.event_times.clear();
@@ -216,10 +225,6 @@ impl Batch {
                     list.items.clear();
                 }
             }
-        }
-        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.len() < POOLED_MAX {
-            pool.push(self);
         }
     }
 

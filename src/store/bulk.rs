@@ -1,24 +1,36 @@
-//! A delivery too large for one group: its events go straight into Parquet, and one transaction names all of it.
+//! Deliveries that do not go through the log: one too large for a group, and many whose source can wait for its answer
+//! while they come thick and fast. Their events go straight into Parquet, and one transaction names all of them.
 //!
 //! Atomic at any size, in bounded memory: rows are held up to a row group, ids up to a run. Other deliveries wait.
+//! A failure takes the whole session with it; sources send again what could wait, and then each by itself.
 
-use super::commit::{Committer, entry_of, first_counts, kept, record};
+use super::commit::{Committer, entry_of, first_counts, intake_size, kept, record};
 use super::disk::CrashPoint;
+use super::handle::{Message, Reply, Shared};
 use super::ids::IdSet;
-use super::intake::{Intake, Verdict};
+use super::intake::{Counts, Intake, Verdict};
 use super::runs::{Run, write_run};
 use super::seal::Sorter;
 use super::state::{self, Segment};
 use super::{Batch, StoreError};
+use crate::clock::Stopwatch;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Ids held before they become a run.
 const PENDING_IDS: usize = 30_000;
 /// Rows of one file, about: its footer stays small.
 const FILE_ROWS: u64 = 400_000;
+/// A session takes no further delivery from so many rows on.
+const SESSION_ROWS: u64 = 60_000;
+/// Nor after this long: sources wait for their answers.
+const SESSION_TIME: Duration = Duration::from_secs(2);
+/// Nor when nothing came for this long.
+const SESSION_IDLE: Duration = Duration::from_millis(20);
 
 /// A piece of a large delivery.
 pub(super) enum Piece {
@@ -45,145 +57,240 @@ impl Bulk {
         self.pieces.send(Piece::Rows(batch)).is_ok()
     }
 
-    /// Ends the delivery; returns when all of it is durable. Blocks.
-    pub fn finish(self, intake: Intake) -> Result<Verdict, Arc<StoreError>> {
+    /// Ends the delivery. What comes back is to be waited for: then all of it is durable.
+    pub fn finish(self, intake: Intake) -> Answer {
+        // A store that has given up says why in its answer.
         let _ = self.pieces.send(Piece::End(Box::new(intake)));
-        drop(self.pieces);
-        self.answer.blocking_recv().unwrap_or_else(|_| Err(Arc::new(StoreError::Closed)))
+        Answer(self.answer)
     }
 }
 
-#[derive(Default)]
-struct Written {
+/// What becomes of a large delivery.
+#[derive(Debug)]
+pub struct Answer(oneshot::Receiver<Result<Verdict, Arc<StoreError>>>);
+
+impl Answer {
+    /// Waits for it.
+    pub async fn wait(self) -> Result<Verdict, Arc<StoreError>> {
+        self.0.await.unwrap_or_else(|_| Err(Arc::new(StoreError::Closed)))
+    }
+}
+
+/// What a session has made so far.
+struct Session<'s> {
+    shared: &'s Shared,
+    sorter: Sorter<'s>,
+    pending: IdSet,
     segments: Vec<Segment>,
     runs: Vec<Arc<Run>>,
+    taken: Vec<Intake>,
+    verdicts: Vec<Verdict>,
+    replies: Vec<Reply>,
+    rows: u64,
+    now: i64,
+}
+
+impl<'s> Session<'s> {
+    fn new(shared: &'s Shared) -> Self {
+        Self {
+            shared,
+            sorter: Sorter::new(&shared.layout, &*shared.disk),
+            pending: IdSet::default(),
+            segments: Vec::new(),
+            runs: Vec::new(),
+            taken: Vec::new(),
+            verdicts: Vec::new(),
+            replies: Vec::new(),
+            rows: 0,
+            now: shared.clock.now_ms(),
+        }
+    }
+
+    /// Ends the files that are open; the next rows begin new ones.
+    fn end_files(&mut self) -> Result<(), StoreError> {
+        let fresh = Sorter::new(&self.shared.layout, &*self.shared.disk);
+        self.segments.extend(std::mem::replace(&mut self.sorter, fresh).finish()?);
+        Ok(())
+    }
+
+    fn took(&mut self, mut intake: Intake, verdict: Verdict) {
+        intake.room = None;
+        self.taken.push(intake);
+        self.verdicts.push(verdict);
+    }
+
+    /// Removes every file; gives back the runs' numbers, for the index to forget.
+    fn abandon(&mut self) -> Vec<u64> {
+        let (layout, disk) = (&self.shared.layout, &self.shared.disk);
+        std::mem::replace(&mut self.sorter, Sorter::new(layout, &**disk)).abandon();
+        let segments = self.segments.drain(..).map(|it| layout.tmp_segment(it.seq));
+        let runs: Vec<u64> = self.runs.drain(..).map(|it| it.seq).collect();
+        for path in segments.chain(runs.iter().map(|seq| layout.tmp_run(*seq))) {
+            let _ = disk.remove(&path);
+        }
+        runs
+    }
 }
 
 impl Committer {
-    /// Takes the pieces of a large delivery as they come, and commits them as one.
-    pub(super) fn commit_bulk(&mut self, pieces: &Receiver<Piece>) -> Result<Verdict, StoreError> {
-        if let Some(why) = self.shared.paused() {
-            return Err(StoreError::Paused(why));
+    /// Whether deliveries that can wait come so fast that they are better taken together.
+    pub(super) fn is_rush(&mut self, intake: &Intake) -> bool {
+        let now = self.shared.clock.now_ms();
+        if now - self.rush.0 >= 1_000 {
+            self.rush = (now, 0);
         }
-        let mut written = Written::default();
-        let result = self.take_bulk(pieces, &mut written);
-        if result.is_err() {
-            self.ids.remove_runs(&written.runs.iter().map(|it| it.seq).collect::<Vec<_>>());
-            let layout = &self.shared.layout;
-            let segments = written.segments.iter().map(|it| layout.tmp_segment(it.seq));
-            for path in segments.chain(written.runs.iter().map(|it| layout.tmp_run(it.seq))) {
-                let _ = self.shared.disk.remove(&path);
-            }
-        }
-        result
+        self.rush.1 += intake_size(intake) as u64;
+        self.rush.1 >= self.shared.options.rush_bytes
     }
 
-    fn take_bulk(&mut self, pieces: &Receiver<Piece>, written: &mut Written) -> Result<Verdict, StoreError> {
+    /// Takes a delivery and those that follow it, and commits them as one.
+    pub(super) fn commit_session(&mut self, first: Message, messages: &Receiver<Message>, waiting: &mut VecDeque<Message>) {
         let shared = Arc::clone(&self.shared);
-        let now = shared.clock.now_ms();
-        let mut pending = IdSet::default();
-        let mut counts = super::Counts::default();
-        let mut sorter = Sorter::new(&shared.layout, &*shared.disk);
-        let end = loop {
-            let step = match pieces.recv() {
-                Ok(Piece::Rows(batch)) => self.keep_new_pending(batch, now, &mut pending, &mut counts).and_then(|rows| sorter.add(rows)),
-                Ok(Piece::End(intake)) => break intake,
-                Err(_) => Err(StoreError::Aborted("its reader stopped".to_owned())),
-            };
-            let step = step.and_then(|()| if pending.len() >= PENDING_IDS { self.flush_ids(&mut pending, written) } else { Ok(()) });
-            if let Err(error) = step {
-                sorter.abandon();
-                return Err(error);
+        let mut session = Session::new(&shared);
+        let result = self.fill(&mut session, first, messages, waiting).and_then(|()| self.name_session(&mut session));
+        if result.is_err() {
+            let runs = session.abandon();
+            self.ids.remove_runs(&runs);
+        }
+        let verdicts = std::mem::take(&mut session.verdicts);
+        self.answer(std::mem::take(&mut session.replies), result.map(|()| verdicts));
+    }
+
+    fn fill(
+        &mut self,
+        session: &mut Session<'_>,
+        first: Message,
+        messages: &Receiver<Message>,
+        waiting: &mut VecDeque<Message>,
+    ) -> Result<(), StoreError> {
+        let watch = Stopwatch::start();
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            let is_first = session.replies.is_empty();
+            match message {
+                Message::Intake(intake, reply) if is_first || intake.can_wait => {
+                    session.replies.push(reply);
+                    self.refuse_if_paused()?;
+                    self.take_whole(session, *intake)?;
+                }
+                Message::Bulk { pieces, reply, can_wait } if is_first || can_wait => {
+                    session.replies.push(reply);
+                    self.refuse_if_paused()?;
+                    self.take_pieces(session, &pieces)?;
+                    if !can_wait {
+                        break;
+                    }
+                }
+                Message::Ask(question) => question(&self.db),
+                Message::Done(done) => self.done(done),
+                other => {
+                    waiting.push_front(other);
+                    break;
+                }
             }
-            if sorter.rows_max() >= FILE_ROWS {
-                written.segments.extend(std::mem::replace(&mut sorter, Sorter::new(&shared.layout, &*shared.disk)).finish()?);
+            if session.rows >= SESSION_ROWS || watch.elapsed() >= SESSION_TIME {
+                break;
+            }
+            next = waiting.pop_front().or_else(|| messages.recv_timeout(SESSION_IDLE).ok());
+        }
+        Ok(())
+    }
+
+    fn refuse_if_paused(&self) -> Result<(), StoreError> {
+        self.shared.paused().map_or(Ok(()), |why| Err(StoreError::Paused(why)))
+    }
+
+    fn take_whole(&mut self, session: &mut Session<'_>, mut intake: Intake) -> Result<(), StoreError> {
+        let mut counts = first_counts(&intake);
+        for batch in std::mem::take(&mut intake.batches) {
+            self.take_rows(session, batch, &mut counts)?;
+        }
+        session.took(intake, Verdict::Stored(counts));
+        Ok(())
+    }
+
+    fn take_pieces(&mut self, session: &mut Session<'_>, pieces: &Receiver<Piece>) -> Result<(), StoreError> {
+        let mut counts = Counts::default();
+        let end = loop {
+            match pieces.recv() {
+                Ok(Piece::Rows(batch)) => self.take_rows(session, batch, &mut counts)?,
+                Ok(Piece::End(intake)) => break *intake,
+                Err(_) => return Err(StoreError::Aborted("its reader stopped".to_owned())),
             }
         };
         if let Some(object) = end.object.as_ref().filter(|_| !end.is_again) {
             if state::in_ledger(&self.db, object)? {
-                sorter.abandon();
                 // Seen only now because another delivery of it was committed meanwhile: nothing of this one is kept.
-                return self.already_read(*end, written);
+                // It is alone in its session: what names an object cannot wait.
+                let runs = session.abandon();
+                self.ids.remove_runs(&runs);
+                session.pending = IdSet::default();
+                session.took(end, Verdict::AlreadyRead);
+                return Ok(());
             }
         }
-        written.segments.extend(sorter.finish()?);
-        self.flush_ids(&mut pending, written)?;
         counts.add(&first_counts(&end));
-        self.name_bulk(*end, Verdict::Stored(counts), written, now)
+        session.took(end, Verdict::Stored(counts));
+        Ok(())
     }
 
-    fn already_read(&mut self, end: Intake, written: &mut Written) -> Result<Verdict, StoreError> {
-        self.ids.remove_runs(&written.runs.iter().map(|it| it.seq).collect::<Vec<_>>());
-        for segment in written.segments.drain(..) {
-            let _ = self.shared.disk.remove(&self.shared.layout.tmp_segment(segment.seq));
-        }
-        for run in written.runs.drain(..) {
-            let _ = self.shared.disk.remove(&self.shared.layout.tmp_run(run.seq));
-        }
-        self.name_bulk(end, Verdict::AlreadyRead, written, self.shared.clock.now_ms())
-    }
-
-    fn keep_new_pending(
-        &mut self,
-        mut batch: Batch,
-        now: i64,
-        pending: &mut IdSet,
-        counts: &mut super::Counts,
-    ) -> Result<Batch, StoreError> {
+    fn take_rows(&mut self, session: &mut Session<'_>, mut batch: Batch, counts: &mut Counts) -> Result<(), StoreError> {
         let mut keep = vec![true; batch.len()];
         for (row, keep) in keep.iter_mut().enumerate() {
             let entry = entry_of(&batch, row);
-            *keep = self.is_new(Some(pending), entry, &mut batch.flags[row])?;
-            if !*keep {
-                continue;
+            *keep = self.is_new(Some(&session.pending), entry, &mut batch.flags[row])?;
+            if *keep {
+                session.pending.insert(entry);
             }
-            pending.insert(entry);
         }
-        Ok(kept(batch, &keep, now, counts))
+        let rows = kept(batch, &keep, session.now, counts);
+        session.rows += rows.len() as u64;
+        session.sorter.add(rows)?;
+        if session.sorter.rows_max() >= FILE_ROWS {
+            session.end_files()?;
+        }
+        if session.pending.len() >= PENDING_IDS { self.flush_ids(session) } else { Ok(()) }
     }
 
-    fn flush_ids(&mut self, pending: &mut IdSet, written: &mut Written) -> Result<(), StoreError> {
-        if pending.len() == 0 {
+    fn flush_ids(&mut self, session: &mut Session<'_>) -> Result<(), StoreError> {
+        if session.pending.len() == 0 {
             return Ok(());
         }
-        let layout = &self.shared.layout;
+        let layout = &session.shared.layout;
         let seq = layout.take_seq();
         let path = layout.tmp_run(seq);
-        write_run(&*self.shared.disk, &path, std::mem::take(pending).sorted().into_iter().map(Ok))?;
+        write_run(&*session.shared.disk, &path, std::mem::take(&mut session.pending).sorted().into_iter().map(Ok))?;
         let run = Arc::new(Run::open(seq, &path)?);
-        written.runs.push(Arc::clone(&run));
+        session.runs.push(Arc::clone(&run));
         self.ids.add_run(run)
     }
 
     /// The transaction, then the files into their places, then the counters.
-    fn name_bulk(&mut self, end: Intake, verdict: Verdict, written: &Written, now: i64) -> Result<Verdict, StoreError> {
-        let shared = Arc::clone(&self.shared);
+    fn name_session(&mut self, session: &mut Session<'_>) -> Result<(), StoreError> {
+        session.end_files()?;
+        self.flush_ids(session)?;
+        let shared = session.shared;
         let at_dir = || StoreError::at(&shared.layout.dir);
         shared.disk.sync_dir(&shared.layout.tmp()).map_err(at_dir())?;
         shared.disk.reached(CrashPoint::BulkWritten).map_err(at_dir())?;
         let tx = self.db.transaction()?;
-        for segment in &written.segments {
+        for segment in &session.segments {
             state::insert_segment(&tx, segment)?;
         }
-        for run in &written.runs {
+        for run in &session.runs {
             state::insert_run(&tx, run)?;
         }
-        record(&tx, &end, &verdict, now)?;
+        for (intake, verdict) in session.taken.iter().zip(&session.verdicts) {
+            record(&tx, intake, verdict, session.now)?;
+        }
         tx.commit()?;
-        // From here on the delivery is stored, whatever else fails: the files are found in tmp/ too.
-        if let Err(error) = shared
-            .disk
-            .reached(CrashPoint::BulkCommitted)
-            .map_err(at_dir())
-            .and_then(|()| self.place(&written.segments, &runs_of(&written.runs)))
-        {
+        // From here on the deliveries are stored, whatever else fails: the files are found in tmp/ too.
+        let runs: Vec<(u64, PathBuf)> = session.runs.iter().map(|run| (run.seq, run.path.clone())).collect();
+        let placed = shared.disk.reached(CrashPoint::BulkCommitted).map_err(at_dir()).and_then(|()| self.place(&session.segments, &runs));
+        if let Err(error) = placed {
             self.shared.pause(&error);
         }
-        self.publish(&[end], &[verdict]);
-        Ok(verdict)
+        self.publish(&session.taken, &session.verdicts);
+        Ok(())
     }
-}
-
-fn runs_of(runs: &[Arc<Run>]) -> Vec<(u64, PathBuf)> {
-    runs.iter().map(|run| (run.seq, run.path.clone())).collect()
 }

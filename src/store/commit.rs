@@ -54,6 +54,8 @@ pub(super) struct Committer {
     pub(super) next_upkeep_ms: i64,
     /// Ids of hours up to this one may have been forgotten.
     pub(super) forgotten_hour: i64,
+    /// Since when, ms, and how much of what can wait has come.
+    pub(super) rush: (i64, u64),
     _lock: File,
 }
 
@@ -73,6 +75,7 @@ impl Committer {
             is_merging: false,
             next_upkeep_ms: 0,
             forgotten_hour,
+            rush: (0, 0),
             _lock: lock,
         };
         // Logs that a crash left are not written any more: they are sealed first of all.
@@ -94,7 +97,10 @@ impl Committer {
                 None => messages.recv_timeout(self.shared.options.tick),
             };
             match message {
-                Ok(message @ (Message::Intake(..) | Message::Bulk(..))) if is_behind => waiting.push_back(message),
+                Ok(message @ (Message::Intake(..) | Message::Bulk { .. })) if is_behind => waiting.push_back(message),
+                Ok(Message::Intake(intake, reply)) if intake.can_wait && self.is_rush(&intake) => {
+                    self.commit_session(Message::Intake(intake, reply), messages, &mut waiting);
+                }
                 Ok(Message::Intake(intake, reply)) => {
                     let mut size = intake_size(&intake);
                     let mut group = vec![(*intake, reply)];
@@ -113,10 +119,7 @@ impl Committer {
                     }
                     self.commit_group(group);
                 }
-                Ok(Message::Bulk(pieces, reply)) => {
-                    let result = self.commit_bulk(&pieces);
-                    self.answer(vec![reply], result.map(|verdict| vec![verdict]));
-                }
+                Ok(message @ Message::Bulk { .. }) => self.commit_session(message, messages, &mut waiting),
                 Ok(Message::Done(done)) => self.done(done),
                 Ok(Message::Seal(reply)) => {
                     self.waiting_for_seal.push(reply);
@@ -146,7 +149,7 @@ impl Committer {
         self.answer(replies, result);
     }
 
-    fn answer(&mut self, replies: Vec<Reply>, result: Result<Vec<Verdict>, StoreError>) {
+    pub(super) fn answer(&mut self, replies: Vec<Reply>, result: Result<Vec<Verdict>, StoreError>) {
         match result {
             Ok(verdicts) => {
                 for (reply, verdict) in replies.into_iter().zip(verdicts) {
@@ -317,7 +320,7 @@ impl Committer {
     }
 }
 
-fn intake_size(intake: &Intake) -> usize {
+pub(super) fn intake_size(intake: &Intake) -> usize {
     intake.batches.iter().map(Batch::raw_bytes).sum()
 }
 

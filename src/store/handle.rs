@@ -34,6 +34,8 @@ pub struct StoreOptions {
     pub seal_events: u64,
     /// A log is sealed at this age, ms.
     pub seal_ms: i64,
+    /// From so many bytes of records a second on, deliveries that can wait do not go through the log.
+    pub rush_bytes: u64,
     /// So many segments of one hour of collection become one.
     pub merge_segments: usize,
     /// How often the committer looks after age, retention and trash, when nothing comes.
@@ -50,6 +52,7 @@ impl StoreOptions {
             retention_hours: 72,
             seal_events: 30_000,
             seal_ms: 15 * 60_000,
+            rush_bytes: 4 << 20,
             merge_segments: 32,
             tick: Duration::from_millis(500),
         }
@@ -103,8 +106,15 @@ pub(super) type Reply = oneshot::Sender<Result<Verdict, Arc<StoreError>>>;
 pub(super) enum Message {
     /// A delivery, whole.
     Intake(Box<Intake>, Reply),
-    /// A delivery that comes in pieces, after a first intake that names it; the last piece says how it ends.
-    Bulk(Receiver<bulk::Piece>, Reply),
+    /// A delivery that comes in pieces; the last one names it and says how it ends.
+    Bulk {
+        /// The pieces.
+        pieces: Receiver<bulk::Piece>,
+        /// Who waits.
+        reply: Reply,
+        /// Whether others may join it.
+        can_wait: bool,
+    },
     /// The keeper has finished something.
     Done(Done),
     /// Seal what is in the log; answer when it is sealed.
@@ -170,12 +180,12 @@ impl Store {
     }
 
     /// Starts a delivery that comes in pieces; other deliveries wait for its end, so its bytes must be at hand.
-    /// Blocks.
-    pub fn begin(&self) -> Result<bulk::Bulk, Arc<StoreError>> {
-        let (pieces, receiver) = sync_channel(1);
+    /// `can_wait`: others may join it before its answer comes; then it must not name an object of the ledger. Blocks.
+    pub fn begin(&self, can_wait: bool) -> Result<bulk::Bulk, Arc<StoreError>> {
+        let (sender, pieces) = sync_channel(1);
         let (reply, answer) = oneshot::channel();
-        self.sender.send(Message::Bulk(receiver, reply)).map_err(|_| StoreError::Closed)?;
-        Ok(bulk::Bulk::new(pieces, answer))
+        self.sender.send(Message::Bulk { pieces, reply, can_wait }).map_err(|_| StoreError::Closed)?;
+        Ok(bulk::Bulk::new(sender, answer))
     }
 
     async fn send(&self, message: Message) -> Result<(), StoreError> {

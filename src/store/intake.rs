@@ -34,6 +34,10 @@ pub struct Intake {
     pub object: Option<String>,
     /// Take it although the ledger has it: a replay.
     pub is_again: bool,
+    /// Its source holds nothing open for it: it may be committed with many others, within seconds.
+    pub can_wait: bool,
+    /// Its share of what may wait in memory, given back when its events are written.
+    pub room: Option<tokio::sync::OwnedSemaphorePermit>,
     /// A file's path and what it looked like, to know when it changes.
     pub file: Option<(String, String)>,
     /// The events.

@@ -32,7 +32,7 @@ mod upkeep;
 
 pub use backup::backup;
 pub use batch::{Batch, BatchRow};
-pub use bulk::Bulk;
+pub use bulk::{Answer, Bulk};
 pub use disk::{CrashPoint, Disk, DiskFile, RealDisk};
 pub use error::StoreError;
 pub use handle::{Store, StoreOptions};

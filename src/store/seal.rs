@@ -67,15 +67,9 @@ impl<'l> Sorter<'l> {
                 entry.insert((seq, writer, Batch::new(key.0)))
             }
         };
-        if rows.is_empty() {
-            *rows = batch;
-        } else {
-            rows.append_all(&batch);
-        }
-        if rows.raw_bytes() >= ROW_GROUP_RAW_BYTES || rows.len() >= ROW_GROUP_ROWS {
-            writer.write_group(std::mem::replace(rows, Batch::new(key.0)))?;
-        }
-        Ok(())
+        rows.append_all(&batch);
+        batch.recycle();
+        if rows.raw_bytes() >= ROW_GROUP_RAW_BYTES || rows.len() >= ROW_GROUP_ROWS { writer.write_group(rows) } else { Ok(()) }
     }
 
     /// Rows in the largest file that is open.
@@ -98,8 +92,8 @@ impl<'l> Sorter<'l> {
 
     fn complete(self) -> Result<Vec<Segment>, StoreError> {
         let mut segments = Vec::new();
-        for ((event_type, collected), (seq, mut writer, rows)) in self.open {
-            writer.write_group(rows)?;
+        for ((event_type, collected), (seq, mut writer, mut rows)) in self.open {
+            writer.write_group(&mut rows)?;
             let (rows, (time_min, time_max)) = (writer.rows, writer.times);
             let bytes = writer.finish()?;
             segments.push(Segment { seq, event_type: event_type.name().to_owned(), collected, rows, bytes, time_min, time_max });

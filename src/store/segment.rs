@@ -23,9 +23,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 /// Native records in one row group, about.
-pub(super) const ROW_GROUP_RAW_BYTES: usize = 2 << 20;
+pub(super) const ROW_GROUP_RAW_BYTES: usize = 4 << 20;
 /// Rows in one row group, at most.
 pub(super) const ROW_GROUP_ROWS: usize = 8192;
+/// Distinct values of one column that a row group's filter has room for: with more it errs more often.
+const BLOOM_VALUES: u64 = 2048;
 /// A page of native records: small, so that fetching one event reads little.
 const RAW_PAGE_BYTES: usize = 128 << 10;
 
@@ -54,7 +56,7 @@ static PROPERTIES: LazyLock<Option<WriterPropertiesPtr>> = LazyLock::new(|| {
         .set_created_by(concat!("planewatch ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_write_batch_size(64)
         .set_bloom_filter_fpp(0.01)
-        .set_bloom_filter_max_ndv(ROW_GROUP_ROWS as u64)
+        .set_bloom_filter_max_ndv(BLOOM_VALUES)
         .set_column_statistics_enabled(ColumnPath::from("event_time"), EnabledStatistics::Chunk);
     for col in ALL {
         let path = ColumnPath::from(col.info().name);
@@ -108,8 +110,8 @@ impl SegmentWriter {
         Ok(Self { writer, path: path.to_owned(), rows: 0, times: (i64::MAX, i64::MIN) })
     }
 
-    /// Writes one row group, sorted newest first.
-    pub(super) fn write_group(&mut self, batch: Batch) -> Result<(), StoreError> {
+    /// Writes one row group, sorted newest first. The batch is empty then, and keeps its room.
+    pub(super) fn write_group(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -117,7 +119,9 @@ impl SegmentWriter {
         self.rows += batch.len() as u64;
         self.times.0 = self.times.0.min(batch.event_times[order[order.len() - 1] as usize]);
         self.times.1 = self.times.1.max(batch.event_times[order[0] as usize]);
-        write_columns(&mut self.writer, batch, &order).map_err(parquet_error(&self.path))
+        write_columns(&mut self.writer, batch, &order).map_err(parquet_error(&self.path))?;
+        batch.clear();
+        Ok(())
     }
 
     /// Writes the footer and syncs; returns the file's length.
@@ -139,21 +143,20 @@ pub(super) fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> StoreEr
     }
 }
 
-fn write_columns(writer: &mut SerializedFileWriter<Out>, mut batch: Batch, order: &[u32]) -> Result<(), ParquetError> {
+fn write_columns(writer: &mut SerializedFileWriter<Out>, batch: &mut Batch, order: &[u32]) -> Result<(), ParquetError> {
     let mut group = writer.next_row_group()?;
     let mut levels = Levels::default();
     for col in ALL {
         let Some(mut out) = group.next_column()? else { break };
-        let column = std::mem::replace(&mut batch.columns[*col as usize], Column::None);
-        match (col, column) {
+        match (col, &mut batch.columns[*col as usize]) {
             (Col::Id, _) => put_texts(&mut out, order.iter().map(|row| batch.ids[*row as usize].to_text()))?,
             (Col::Fingerprint, _) => put_texts(&mut out, order.iter().map(|row| format!("{:016x}", batch.fingerprints[*row as usize])))?,
             (Col::EventType, _) => put_texts(&mut out, order.iter().map(|_| batch.event_type.name()))?,
             (Col::EventTime, _) => put_ints(&mut out, order, &mut levels, |row| Some(batch.event_times[row]))?,
             (Col::InsertTime, _) => put_ints(&mut out, order, &mut levels, |row| Some(batch.insert_times[row]))?,
-            (Col::FlagNames, _) => put_list(&mut out, order, &mut levels, flag_lists(&batch.flags))?,
+            (Col::FlagNames, _) => put_list(&mut out, order, &mut levels, &mut flag_lists(&batch.flags))?,
             (_, Column::Text(text)) => put_text(&mut out, order, &mut levels, text)?,
-            (_, Column::Int(int)) => put_int(&mut out, order, &mut levels, &int)?,
+            (_, Column::Int(int)) => put_int(&mut out, order, &mut levels, int)?,
             (_, Column::List(list)) => put_list(&mut out, order, &mut levels, list)?,
             (_, Column::None) => {}
         }
@@ -194,8 +197,8 @@ fn put_bytes(out: &mut SerializedColumnWriter<'_>, values: &[ByteArray], def: &[
     Ok(())
 }
 
-fn put_text(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Levels, mut text: TextCol) -> Result<(), ParquetError> {
-    let data = Bytes::from(std::mem::take(&mut text.data));
+fn put_text(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Levels, text: &mut TextCol) -> Result<(), ParquetError> {
+    let data = lent(&mut text.data);
     levels.def.clear();
     levels.bytes.clear();
     for row in order {
@@ -206,7 +209,22 @@ fn put_text(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Le
             levels.bytes.push(ByteArray::from(data.slice(text.span(row))));
         }
     }
-    put_bytes(out, &levels.bytes, &levels.def, None)
+    put_bytes(out, &levels.bytes, &levels.def, None)?;
+    levels.bytes.clear();
+    text.data = given_back(data);
+    Ok(())
+}
+
+/// The text as the writer wants it, without a copy.
+fn lent(text: &mut String) -> Bytes {
+    Bytes::from(std::mem::take(text))
+}
+
+/// The room that was lent, empty. Where the writer holds on to it, that is new room.
+fn given_back(mut data: Bytes) -> String {
+    // Emptied first: what it holds would be copied.
+    data.truncate(0);
+    String::from_utf8(Vec::from(data)).unwrap_or_default()
 }
 
 fn put_ints(
@@ -252,8 +270,8 @@ fn flag_lists(flags: &[Flags]) -> ListCol {
 }
 
 /// An absent list has definition level 0, an item 2; an empty list is written as absent.
-fn put_list(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Levels, mut list: ListCol) -> Result<(), ParquetError> {
-    let data = Bytes::from(std::mem::take(&mut list.items.data));
+fn put_list(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Levels, list: &mut ListCol) -> Result<(), ParquetError> {
+    let data = lent(&mut list.items.data);
     levels.def.clear();
     levels.rep.clear();
     levels.bytes.clear();
@@ -270,5 +288,8 @@ fn put_list(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Le
             levels.bytes.push(ByteArray::from(data.slice(list.items.span(item))));
         }
     }
-    put_bytes(out, &levels.bytes, &levels.def, Some(&levels.rep))
+    put_bytes(out, &levels.bytes, &levels.def, Some(&levels.rep))?;
+    levels.bytes.clear();
+    list.items.data = given_back(data);
+    Ok(())
 }
