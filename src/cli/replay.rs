@@ -52,6 +52,8 @@ enum Message {
 
 struct Task {
     path: PathBuf,
+    /// The path from the root, links above it resolved.
+    place: PathBuf,
     bytes: u64,
     out: SyncSender<Message>,
 }
@@ -99,7 +101,7 @@ fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write, pool: &
     let progress = progress();
     let mut sum = Sum::default();
     let mut ahead: VecDeque<(PathBuf, u64, Receiver<Message>)> = VecDeque::new();
-    let mut files = args.paths.iter().flat_map(|path| files_of(path));
+    let mut files = args.paths.iter().flat_map(|path| placed(path));
     loop {
         while ahead.len() < AHEAD {
             match files.next() {
@@ -108,10 +110,10 @@ fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write, pool: &
                     sum.failed += 1;
                     report_failed(&path, &error, args.output);
                 }
-                Some(Ok(found)) => {
+                Some(Ok((found, place))) => {
                     let (sender, receiver) = sync_channel(CHUNKS_MAX);
                     ahead.push_back((found.path.clone(), found.bytes, receiver));
-                    let task = Task { path: found.path, bytes: found.bytes, out: sender };
+                    let task = Task { path: found.path, place, bytes: found.bytes, out: sender };
                     if tasks.send(task).is_err() {
                         return Err(Failure::new(Exit::Bug, "the decoders ended early"));
                     }
@@ -144,6 +146,21 @@ fn feed(args: &ReplayArgs, tasks: SyncSender<Task>, out: &mut dyn Write, pool: &
     progress.finish_and_clear();
     out.flush().or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     Ok(sum)
+}
+
+/// The files below a path, each with where it really is: asked once for the path, not for each file.
+fn placed(path: &Path) -> impl Iterator<Item = Result<(Found, PathBuf), (PathBuf, io::Error)>> {
+    let root = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = path.to_owned();
+    files_of(&path).map(move |found| {
+        let found = found?;
+        let place = match found.path.strip_prefix(&path) {
+            Ok(below) if below.as_os_str().is_empty() => root.clone(),
+            Ok(below) => root.join(below),
+            Err(_) => found.path.clone(),
+        };
+        Ok((found, place))
+    })
 }
 
 fn files_of(path: &Path) -> Box<dyn Iterator<Item = Result<Found, (PathBuf, io::Error)>>> {
@@ -191,8 +208,7 @@ fn work(queue: &Mutex<Receiver<Task>>, filter: Option<&Filter>, now_ms: i64, poo
     loop {
         let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(task) = task else { return };
-        let place = task.path.canonicalize().unwrap_or_else(|_| task.path.clone());
-        let context = Context { source: "replay".to_owned(), uri: format!("file://{}", place.display()), now_ms, ..Context::default() };
+        let context = Context { source: "replay".to_owned(), uri: format!("file://{}", task.place.display()), now_ms, ..Context::default() };
         let context = Context { key_account: crate::sources::cloudtrail_sqs::key_account(&context.uri), ..context }.render();
         let mut decoder = Decoder { normalizer: &mut normalizer, context: &context, filter, out: &task.out, pool, records: 0 };
         let result = open(&task, &mut compressed, std::mem::take(&mut buffers)).and_then(|mut records| {

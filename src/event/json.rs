@@ -83,24 +83,35 @@ fn alert_metadata(row: &impl Row, out: &mut Vec<u8>) {
 
 /// The common fields, from `user` to `verbs`, in the table's order.
 fn common(row: &impl Row, out: &mut Vec<u8>) {
-    let present = row.present();
-    for col in &ALL[Col::User as usize..=Col::Verbs as usize] {
-        if present >> *col as u64 & 1 == 0 {
-            continue;
-        }
+    const FIELDS: u64 = (1 << (Col::Verbs as u64 + 1)) - (1 << Col::User as u64);
+    let mut present = row.present() & FIELDS;
+    while present != 0 {
+        let col = ALL[present.trailing_zeros() as usize];
+        present &= present - 1;
         let info = col.info();
         match (col, info.kind) {
             (Col::ResourcesType, _) => resources(row, out),
             (Col::ResourcesName | Col::ResourcesArn | Col::ResourcesAccountId, _) => {}
-            (_, Kind::List) => list(info.name, row, *col, out),
-            _ => match row.val(*col) {
-                Val::Null => {}
-                val => {
+            (_, Kind::List) => list(info.name, row, col, out),
+            (_, Kind::Text) => {
+                if let Some(text) = row.text(col) {
                     out.extend_from_slice(info.json_key.as_bytes());
-                    value(&val, out);
+                    quoted(row, text, out);
                 }
-            },
+            }
+            _ => member(info.json_key.as_bytes(), &row.val(col), out),
         }
+    }
+}
+
+/// A text that is a piece of the native record stands there as JSON spells it: only others are looked through.
+fn quoted(row: &impl Row, text: &str, out: &mut Vec<u8>) {
+    if row.is_spelled(text) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        push_quoted(text, out);
     }
 }
 

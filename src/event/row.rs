@@ -74,6 +74,12 @@ pub trait Row {
     }
     /// The value of a column that is not a list.
     fn val(&self, col: Col) -> Val<'_>;
+    /// The text of a column of texts between `User` and `Verbs`.
+    fn text(&self, col: Col) -> Option<&str>;
+    /// Whether this text, which [`Row::text`] gave, is known to need no escapes in JSON.
+    fn is_spelled(&self, _text: &str) -> bool {
+        false
+    }
     /// Calls `each` with every text of a list column.
     fn list(&self, col: Col, each: &mut dyn FnMut(&str));
 }
@@ -259,6 +265,16 @@ impl Row for Event<'_> {
             Col::AccountName => self.label.and_then(|it| it.name.as_deref()).map_or(Val::Null, Val::of),
             col => borrowed(self.get(col)),
         }
+    }
+
+    fn text(&self, col: Col) -> Option<&str> {
+        self.get(col).text()
+    }
+
+    fn is_spelled(&self, text: &str) -> bool {
+        // A text with escapes was decoded into memory of its own; what borrows from the record has none.
+        let (from, at) = (self.raw.as_ptr() as usize, text.as_ptr() as usize);
+        at >= from && at + text.len() <= from + self.raw.len()
     }
 
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {

@@ -398,6 +398,13 @@ impl Row for BatchRow<'_> {
         }
     }
 
+    fn text(&self, col: Col) -> Option<&str> {
+        match &self.batch.columns[col as usize] {
+            Column::Text(column) => column.at(self.at),
+            _ => None,
+        }
+    }
+
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {
         if col == Col::FlagNames {
             return self.batch.flags[self.at].names().for_each(each);

@@ -41,6 +41,7 @@ fn options(dir: &Path, disk: &FaultDisk, clock: &Clock) -> StoreOptions {
         clock: clock.clone(),
         seal_events: 4 * EVENTS as u64,
         seal_ms: 100,
+        rush_bytes: 0,
         merge_segments: 3,
         tick: Duration::from_millis(1),
         ..StoreOptions::new(dir)
@@ -69,10 +70,14 @@ fn runtime() -> tokio::runtime::Runtime {
 fn deliver(runtime: &tokio::runtime::Runtime, store: &Store, n: usize) -> bool {
     // Every sixth is large: it goes past the log.
     if n % 6 == 5 {
-        let Ok(bulk) = store.begin() else { return false };
+        let Ok(bulk) = store.begin(false) else { return false };
         let Intake { object, mut batches, source, .. } = intake(n);
         bulk.add(batches.remove(0));
-        return bulk.finish(Intake { object, source, ..Intake::default() }).is_ok();
+        return runtime.block_on(bulk.finish(Intake { object, source, ..Intake::default() }).wait()).is_ok();
+    }
+    // Another can wait: at this store's setting it is taken in a session, past the log too.
+    if n % 6 == 2 {
+        return runtime.block_on(store.commit(Intake { can_wait: true, object: None, ..intake(n) })).is_ok();
     }
     runtime.block_on(store.commit(intake(n))).is_ok()
 }
@@ -124,6 +129,35 @@ fn nothing_is_lost_or_twice_whatever_a_crash_takes() {
             assert!(found.values().all(|n| *n == 1), "{point:?} {nth}: {found:?}");
         }
     }
+}
+
+#[test]
+fn deliveries_that_can_wait_share_a_session_and_each_event_is_stored_once() {
+    let (runtime, folder, clock) = (runtime(), folder(), Clock::fixed(NOW));
+    let dir = folder.path().join("data");
+    let store = Store::open(options(&dir, &FaultDisk::new(&folder.path().join("limbo")), &clock)).unwrap();
+    // Every delivery twice, at once: the second of each is all duplicates, whichever session takes it.
+    let all: Vec<_> = (0..DELIVERIES).chain(0..DELIVERIES).collect();
+    let verdicts = runtime.block_on(async {
+        let mut running = tokio::task::JoinSet::new();
+        for n in all {
+            let store = store.clone();
+            running.spawn(async move { store.commit(Intake { can_wait: true, object: None, ..intake(n) }).await });
+        }
+        running.join_all().await
+    });
+    let (mut stored_events, mut duplicates) = (0, 0);
+    for verdict in verdicts {
+        let Ok(Verdict::Stored(counts)) = verdict else { panic!("{verdict:?}") };
+        (stored_events, duplicates) = (stored_events + counts.stored, duplicates + counts.duplicate);
+    }
+    assert_eq!((stored_events, duplicates), ((DELIVERIES * EVENTS) as u64, (DELIVERIES * EVENTS) as u64));
+    let found = stored(&dir);
+    assert_eq!(found.len(), DELIVERIES * EVENTS);
+    assert!(found.values().all(|n| *n == 1), "{found:?}");
+    let segments: Vec<_> = std::fs::read_dir(dir.join("log")).unwrap().collect();
+    assert!(segments.is_empty(), "nothing of it went through the log: {segments:?}");
+    store.close();
 }
 
 #[test]
