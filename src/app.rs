@@ -129,7 +129,7 @@ async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> 
         let drop: Result<Vec<_>, _> = source.drop().iter().map(|it| Filter::new(it, &lists)).collect();
         let drop = drop.map_err(|error| AppError::Config(format!("source `{}`, drop: {error}", source.name())))?;
         let agent_id = store.agent_id(source.name()).await?;
-        sources.insert(source.name().to_owned(), SourceSettings { agent_id, drop });
+        sources.insert(source.name().to_owned(), SourceSettings { agent_id, cluster: source.cluster().to_owned(), drop });
     }
     let label = |it: &crate::config::AccountConfig| Label {
         name: it.name.clone(),

@@ -3,7 +3,7 @@
 
 use crate::clock::{Clock, Stopwatch};
 use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, ReadError, Records, Reject};
-use crate::event::{Context, Label};
+use crate::event::{Context, Event, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
@@ -32,6 +32,8 @@ const REJECTS_LISTED_MAX: usize = 1_000;
 pub struct SourceSettings {
     /// Its stable id.
     pub agent_id: String,
+    /// The Kubernetes cluster that its audit events are of.
+    pub cluster: String,
     /// Records that match one of these are dropped.
     pub drop: Vec<Filter>,
 }
@@ -161,7 +163,8 @@ struct Run<'p> {
     context: Context,
     drop: &'p [Filter],
     intake: Intake,
-    batch: Batch,
+    /// One per type of event, as they came up.
+    batches: Vec<Batch>,
     bulk: Option<Bulk>,
     failed: Option<Arc<StoreError>>,
 }
@@ -174,6 +177,7 @@ impl<'p> Run<'p> {
             agent_id: settings.map(|it| it.agent_id.clone()).unwrap_or_default(),
             source: delivery.source.clone(),
             uri: delivery.uri.clone(),
+            cluster: settings.map(|it| it.cluster.clone()).unwrap_or_default(),
             key_account: delivery.key_account.take(),
             accounts: Arc::clone(&inner.settings.accounts),
             now_ms: inner.clock.now_ms(),
@@ -197,7 +201,7 @@ impl<'p> Run<'p> {
             context,
             drop: settings.map_or(&[], |it| &it.drop),
             intake,
-            batch: Batch::recycled(crate::event::EventType::CloudTrail),
+            batches: Vec::new(),
             bulk: None,
             failed: None,
         }
@@ -258,11 +262,8 @@ impl<'p> Run<'p> {
                         self.intake.filtered += 1;
                         continue;
                     }
-                    self.batch.push(&event);
-                    if self.batch.raw_bytes() >= BATCH_RAW_BYTES || self.batch.len() >= BATCH_EVENTS {
-                        if !self.send_piece() {
-                            return Ok(None);
-                        }
+                    if !self.push(&event) {
+                        return Ok(None);
                     }
                 }
                 Item::Reject(reject) if self.delivery.is_final => self.reject(reject),
@@ -273,10 +274,24 @@ impl<'p> Run<'p> {
         Ok(None)
     }
 
+    /// Adds an event to the batch of its type, and sends a full one off. False: the store has given up.
+    fn push(&mut self, event: &Event<'_>) -> bool {
+        let at = self.batches.iter().position(|it| it.event_type == event.event_type).unwrap_or_else(|| {
+            self.batches.push(Batch::recycled(event.event_type));
+            self.batches.len() - 1
+        });
+        let batch = &mut self.batches[at];
+        batch.push(event);
+        if batch.raw_bytes() < BATCH_RAW_BYTES && batch.len() < BATCH_EVENTS {
+            return true;
+        }
+        let fresh = Batch::recycled(batch.event_type);
+        let full = std::mem::replace(batch, fresh);
+        self.send_piece(full)
+    }
+
     /// More than one batch: it goes to the store in pieces. False: the store has given up.
-    fn send_piece(&mut self) -> bool {
-        let fresh = Batch::recycled(self.batch.event_type);
-        let batch = std::mem::replace(&mut self.batch, fresh);
+    fn send_piece(&mut self, batch: Batch) -> bool {
         if self.bulk.is_none() {
             match self.inner.store.begin(self.intake.can_wait) {
                 Ok(bulk) => self.bulk = Some(bulk),
@@ -308,15 +323,14 @@ impl<'p> Run<'p> {
         if let Some(error) = self.failed.take() {
             return Decoded::Large(Err(error));
         }
+        let rest = self.batches.into_iter().filter(|it| !it.is_empty());
         if let Some(bulk) = self.bulk.take() {
-            if !self.batch.is_empty() {
-                bulk.add(self.batch);
-            }
+            rest.for_each(|batch| {
+                bulk.add(batch);
+            });
             Decoded::Large(Ok(bulk.finish(self.intake)))
         } else {
-            if !self.batch.is_empty() {
-                self.intake.batches.push(self.batch);
-            }
+            self.intake.batches.extend(rest);
             Decoded::Small(Box::new(self.intake))
         }
     }

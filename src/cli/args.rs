@@ -85,6 +85,9 @@ pub(super) struct ReplayArgs {
     /// Print only events that match this filter.
     #[arg(long)]
     pub(super) filter: Option<String>,
+    /// The Kubernetes cluster that audit events are of.
+    #[arg(long, default_value = "")]
+    pub(super) cluster: String,
     /// How bad records are reported.
     #[arg(long, value_enum, default_value_t)]
     pub(super) output: Output,

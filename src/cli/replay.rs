@@ -81,7 +81,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     std::thread::scope(|scope| {
         for _ in 0..cores {
             let (queue, filter, pool) = (Arc::clone(&queue), filter.clone(), &pool);
-            scope.spawn(move || work(&queue, filter.as_ref(), now_ms, pool));
+            let base = Context { source: "replay".to_owned(), cluster: args.cluster.clone(), now_ms, ..Context::default() };
+            scope.spawn(move || work(&queue, filter.as_ref(), &base, pool));
         }
         drop(queue);
         let result = feed(args, tasks, &mut *out, &pool);
@@ -201,14 +202,14 @@ fn report_failed(path: &Path, error: &io::Error, output: Output) {
     });
 }
 
-fn work(queue: &Mutex<Receiver<Task>>, filter: Option<&Filter>, now_ms: i64, pool: &Pool) {
+fn work(queue: &Mutex<Receiver<Task>>, filter: Option<&Filter>, base: &Context, pool: &Pool) {
     let mut normalizer = Normalizer::default();
     let mut buffers = Buffers::new(watched_keys()).with_whole_bytes_max(WHOLE_BYTES_MAX);
     let mut compressed = Vec::new();
     loop {
         let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(task) = task else { return };
-        let context = Context { source: "replay".to_owned(), uri: format!("file://{}", task.place.display()), now_ms, ..Context::default() };
+        let context = Context { uri: format!("file://{}", task.place.display()), ..base.clone() };
         let context = Context { key_account: crate::sources::cloudtrail_sqs::key_account(&context.uri), ..context }.render();
         let mut decoder = Decoder { normalizer: &mut normalizer, context: &context, filter, out: &task.out, pool, records: 0 };
         let result = open(&task, &mut compressed, std::mem::take(&mut buffers)).and_then(|mut records| {

@@ -62,6 +62,14 @@ impl SourceConfig {
         }
     }
 
+    /// The Kubernetes cluster whose audit events it brings; empty where none is named.
+    pub fn cluster(&self) -> &str {
+        match self {
+            Self::CloudtrailSqs(_) => "",
+            Self::Directory(it) => it.cluster.as_deref().unwrap_or(""),
+        }
+    }
+
     /// Its `drop` filters.
     pub fn drop(&self) -> &[String] {
         match self {

@@ -231,16 +231,18 @@ impl<'r> Records<'r> {
             self.enter(inside);
             return Ok(None);
         }
-        let first = self.scanner.scan(self.window.rest(), 0, &mut self.tape);
-        if first.is_err() {
-            if let Some(inside) = self.walk_to_records()? {
-                self.enter(inside);
-                return Ok(None);
+        let end = match self.scanner.scan(self.window.rest(), 0, &mut self.tape) {
+            Ok(end) if end <= RECORD_BYTES_MAX => end,
+            _ => {
+                if let Some(inside) = self.walk_to_records()? {
+                    self.enter(inside);
+                    return Ok(None);
+                }
+                match self.scan()? {
+                    Ok(end) => end,
+                    Err(error) => return self.unscanned(error, None).map(Some),
+                }
             }
-        }
-        let end = match self.scan()? {
-            Ok(end) => end,
-            Err(error) => return self.unscanned(error, None).map(Some),
         };
         let Ok(text) = simdutf8::basic::from_utf8(&self.window.rest()[..end]) else {
             // Bytes that are not text: in one record of many, or in the only one.
@@ -258,13 +260,17 @@ impl<'r> Records<'r> {
             }
             return Ok(Some(reject(Reason::RecordsNotArray, "`Records` is not an array", end, end)));
         }
+        if let Some(inside) = event_list(&self.tape, text) {
+            self.enter(inside);
+            return Ok(None);
+        }
         if self.tape.member(0, "digestS3Object", text).is_some() {
             return Ok(Some(Found::Digest { end }));
         }
         if is_record(&self.tape, text) {
             return Ok(Some(Found::Record { end }));
         }
-        Ok(Some(reject(Reason::NotARecord, "an object with none of a CloudTrail record's members", end, end)))
+        Ok(Some(reject(Reason::NotARecord, "an object with none of the members of a CloudTrail record or an audit event", end, end)))
     }
 
     fn enter(&mut self, inside: usize) {
@@ -276,8 +282,9 @@ impl<'r> Records<'r> {
     fn walk_to_records(&mut self) -> io::Result<Option<usize>> {
         let mut tape = Tape::default();
         let mut at = 1;
+        let mut is_list = false;
         loop {
-            let step = self.member_end(at, &mut tape);
+            let step = self.member_end(at, &mut tape, &mut is_list);
             match step {
                 Ok(Member::Records { inside }) => return Ok(Some(inside)),
                 Ok(Member::Other { next }) => at = next,
@@ -287,7 +294,7 @@ impl<'r> Records<'r> {
         }
     }
 
-    fn member_end(&mut self, at: usize, tape: &mut Tape) -> Result<Member, ScanError> {
+    fn member_end(&mut self, at: usize, tape: &mut Tape, is_list: &mut bool) -> Result<Member, ScanError> {
         let rest = self.window.rest();
         let key_end = self.scanner.scan(rest, at, tape)?;
         let key = tape.nodes.first().map(|node| &rest[node.start as usize..node.end as usize]);
@@ -296,9 +303,12 @@ impl<'r> Records<'r> {
             return Err(ScanError::Bad { at: colon as u32, expected: Expected::Colon });
         }
         let value = next_token(rest, colon + 1)?;
-        if key == Some(b"\"Records\"") && rest[value] == b'[' {
+        let holds_records = key == Some(b"\"Records\"") || *is_list && key == Some(b"\"items\"");
+        if holds_records && rest[value] == b'[' {
             return Ok(Member::Records { inside: value + 1 });
         }
+        // Servers write the kind of a list before its items.
+        *is_list |= key == Some(b"\"kind\"") && rest[value..].starts_with(EVENT_LIST.as_bytes());
         let end = self.scanner.scan(rest, value, tape)?;
         let comma = next_token(rest, end)?;
         if rest[comma] != b',' {
@@ -432,6 +442,16 @@ impl<'r> Records<'r> {
             }
         }
     }
+}
+
+/// The kind of a list of audit events, as JSON spells it.
+const EVENT_LIST: &str = "\"EventList\"";
+
+/// Behind the bracket of an `EventList`'s items.
+fn event_list(tape: &Tape, text: &str) -> Option<usize> {
+    let is_list = tape.member(0, "kind", text).is_some_and(|at| tape.spelled(at, text) == EVENT_LIST);
+    let items = tape.member(0, "items", text).filter(|at| is_list && tape.nodes[*at].kind == Kind::Array)?;
+    Some(tape.nodes[items].start as usize + 1)
 }
 
 enum Member {

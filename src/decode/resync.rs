@@ -5,7 +5,7 @@ use crate::json::{Scanner, Tape, value_end_lexical};
 /// How many places that look like the start of a record are tried.
 const CANDIDATES_MAX: usize = 64;
 
-/// Members of which a record of ours has at least one.
+/// Members of which a record of ours has at least one: a `CloudTrail` record, an audit event of Kubernetes.
 const RECORD_KEYS: &[&str] = &[
     "eventVersion",
     "eventSource",
@@ -18,6 +18,9 @@ const RECORD_KEYS: &[&str] = &[
     "userIdentity",
     "awsRegion",
     "insightDetails",
+    "auditID",
+    "objectRef",
+    "requestURI",
 ];
 
 /// Whether this object is one of the records that we know, by its members.

@@ -8,16 +8,19 @@ use std::borrow::Cow;
 pub enum EventType {
     /// A `CloudTrail` record.
     CloudTrail,
+    /// An audit event of a Kubernetes API server.
+    KubernetesAudit,
 }
 
 impl EventType {
     /// All types.
-    pub const ALL: &'static [Self] = &[Self::CloudTrail];
+    pub const ALL: &'static [Self] = &[Self::CloudTrail, Self::KubernetesAudit];
 
     /// The name in `event_type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::CloudTrail => "cloudtrail",
+            Self::KubernetesAudit => "kubernetesAudit",
         }
     }
 
@@ -117,6 +120,8 @@ pub struct Context {
     pub source: String,
     /// Where the bytes came from.
     pub uri: String,
+    /// The Kubernetes cluster, from configuration.
+    pub cluster: String,
     /// The account that the object's key names, to compare records with.
     pub key_account: Option<String>,
     /// What is known of accounts.
@@ -159,6 +164,8 @@ pub struct Event<'a> {
     pub label: Option<&'a Label>,
     /// The resources that it names.
     pub resources: Vec<Resource<'a>>,
+    /// The caller's groups.
+    pub groups: Vec<Cow<'a, str>>,
     /// `raw`: compact, masked.
     pub raw: Cow<'a, str>,
     vals: [Val<'a>; FREE],
@@ -183,6 +190,7 @@ impl<'a> Event<'a> {
             context,
             label: None,
             resources: Vec::new(),
+            groups: Vec::new(),
             raw,
             vals: [const { Val::Null }; FREE],
             present: 0,
@@ -239,7 +247,8 @@ impl Row for Event<'_> {
     }
 
     fn present(&self) -> u64 {
-        self.present | if self.resources.is_empty() { 0 } else { 1 << Col::ResourcesType as u64 }
+        let list = |is_empty: bool, col: Col| if is_empty { 0 } else { 1 << col as u64 };
+        self.present | list(self.resources.is_empty(), Col::ResourcesType) | list(self.groups.is_empty(), Col::UserGroups)
     }
 
     fn shared_json(&self) -> Option<&str> {
@@ -280,6 +289,7 @@ impl Row for Event<'_> {
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {
         match col {
             Col::FlagNames => self.flags.names().for_each(each),
+            Col::UserGroups => self.groups.iter().for_each(|it| each(it)),
             Col::ResourcesType => self.resources.iter().for_each(|it| each(&it.kind)),
             Col::ResourcesName => self.resources.iter().for_each(|it| each(&it.name)),
             Col::ResourcesArn => self.resources.iter().for_each(|it| each(&it.arn)),

@@ -1,6 +1,7 @@
 //! `CloudTrail` records of every kind: management, data, network activity, Insights, aggregated (protocols.md §1).
 
-use super::principal::{self, Text};
+use super::look::Text;
+use super::principal;
 use super::tables::Call;
 use super::{call, resources};
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Val, fingerprint, hash_identity, time};

@@ -1,5 +1,6 @@
 //! Secrets are masked before anything else sees a record (DESIGN.md §8). The list is `tables/secrets.tsv`.
 
+use super::mask_kubernetes;
 use super::tables::lines;
 use crate::json::{KeySet, Kind, Tape};
 use memchr::memmem;
@@ -32,9 +33,11 @@ pub fn watched_keys() -> KeySet {
     KeySet::new(SECRETS.iter().map(|it| it.key))
 }
 
-/// The spans of `text` to replace, in order, each with its replacement.
-pub(super) fn secrets(tape: &Tape, text: &str) -> Vec<(Range<usize>, &'static str)> {
-    let mut found = Vec::new();
+/// Spans of a text, each with what is to stand there.
+pub(super) type Spans = Vec<(Range<usize>, &'static str)>;
+
+/// The spans of `text` to replace, in order, each with its replacement; `found` are some that are known already.
+pub(super) fn secrets(tape: &Tape, text: &str, mut found: Spans) -> Spans {
     for at in &tape.watched {
         let at = *at as usize;
         if is_secret(tape, text, at) {
@@ -81,7 +84,7 @@ fn has_parent(tape: &Tape, text: &str, at: usize, parent: &str) -> bool {
     nearest.is_some_and(|node| tape.key(node, text).eq_ignore_ascii_case(parent))
 }
 
-fn scalars(tape: &Tape, text: &str, at: usize, found: &mut Vec<(Range<usize>, &'static str)>) {
+pub(super) fn scalars(tape: &Tape, text: &str, at: usize, found: &mut Spans) {
     let node = &tape.nodes[at];
     match node.kind {
         Kind::Object | Kind::Array => tape.children(at).for_each(|child| scalars(tape, text, child, found)),
@@ -115,7 +118,8 @@ fn credentials_in_urls(text: &str) -> Vec<Range<usize>> {
 }
 
 static LEXICAL: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
-    let keys: Vec<_> = SECRETS.iter().map(|it| regex::escape(it.key)).collect();
+    let of_secrets = mask_kubernetes::DATA_KEYS.iter().chain([&mask_kubernetes::LAST_APPLIED]);
+    let keys: Vec<_> = SECRETS.iter().map(|it| it.key).chain(of_secrets.copied()).map(regex::escape).collect();
     // Quotes may themselves be escaped (JSON in a JSON string); the value may be cut, or a whole list.
     let pattern =
         format!(r#"(?i-u)\\*"(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#, keys.join("|"));

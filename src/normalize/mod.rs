@@ -4,7 +4,10 @@
 //! (white space, a secret) is copied, and scanned a second time.
 
 mod cloudtrail;
+mod kubernetes;
+mod look;
 mod mask;
+mod mask_kubernetes;
 mod principal;
 mod resources;
 mod tables;
@@ -33,15 +36,18 @@ impl Normalizer {
     /// The event of a record.
     pub fn event<'s>(&'s mut self, record: &'s Record<'s>, context: &'s Context) -> Event<'s> {
         let mut flags = Flags::default();
-        if self.rewrite(record, &mut flags) {
-            let Self { rewritten, tape, calls, .. } = self;
-            return cloudtrail::event(calls, rewritten, tape, context, record.index, flags);
+        let is_audit = is_audit(record.tape, record.text);
+        let is_rewritten = self.rewrite(record, is_audit, &mut flags);
+        let Self { rewritten, tape, calls, .. } = self;
+        let (text, tape) = if is_rewritten { (rewritten.as_str(), &*tape) } else { (record.text, record.tape) };
+        if is_audit {
+            return kubernetes::audit(text, tape, context, record.index, flags);
         }
-        cloudtrail::event(&mut self.calls, record.text, record.tape, context, record.index, flags)
+        cloudtrail::event(calls, text, tape, context, record.index, flags)
     }
 
     /// Without white space, secrets masked: into our own buffer, where the record is not so already.
-    fn rewrite(&mut self, record: &Record<'_>, flags: &mut Flags) -> bool {
+    fn rewrite(&mut self, record: &Record<'_>, is_audit: bool, flags: &mut Flags) -> bool {
         if record.tape.has_repeated_keys(record.text) {
             flags.insert(Flags::DUPLICATE_KEY);
         }
@@ -50,13 +56,13 @@ impl Normalizer {
             self.rewritten = compact(record.text);
             is_rewritten = self.rescan();
         }
-        let secrets = if is_rewritten {
+        if is_rewritten {
             // Scanned again without watching: the watched nodes have the same numbers.
             self.tape.watched.clone_from(&record.tape.watched);
-            mask::secrets(&self.tape, &self.rewritten)
-        } else {
-            mask::secrets(record.tape, record.text)
-        };
+        }
+        let (tape, text) = if is_rewritten { (&self.tape, self.rewritten.as_str()) } else { (record.tape, record.text) };
+        let more = if is_audit { mask_kubernetes::secrets(tape, text) } else { Vec::new() };
+        let secrets = mask::secrets(tape, text, more);
         if !secrets.is_empty() {
             flags.insert(Flags::MASKED);
             self.rewritten = replaced(if is_rewritten { &self.rewritten } else { record.text }, &secrets);
@@ -69,6 +75,23 @@ impl Normalizer {
         // What scanned before scans again: white space and scalars are all that changed.
         self.scanner.scan(self.rewritten.as_bytes(), 0, &mut self.tape).is_ok()
     }
+}
+
+/// Members by which an audit event is told from a `CloudTrail` record. The first that is there decides.
+const AUDIT_KEYS: &[&str] = &["auditID", "verb", "objectRef", "requestURI", "stage", "stageTimestamp", "apiVersion"];
+const CLOUDTRAIL_KEYS: &[&str] = &["eventVersion", "eventSource", "eventName", "eventID", "eventId", "eventTime", "userIdentity", "awsRegion"];
+
+fn is_audit(tape: &Tape, text: &str) -> bool {
+    for at in tape.children(0) {
+        let key = tape.key(at, text);
+        if CLOUDTRAIL_KEYS.contains(&&*key) {
+            return false;
+        }
+        if AUDIT_KEYS.contains(&&*key) {
+            return true;
+        }
+    }
+    false
 }
 
 fn replaced(text: &str, spans: &[(Range<usize>, &str)]) -> String {

@@ -1,7 +1,8 @@
 //! Who called: `userIdentity` (protocols.md §1.3).
 
+use super::look::Text;
 use crate::event::{Col, Event, Val};
-use crate::json::{Kind, Tape};
+use crate::json::Kind;
 use std::borrow::Cow;
 
 /// The members of `userIdentity` that we use, as node numbers.
@@ -16,41 +17,6 @@ struct Identity {
     invoked_by: Option<usize>,
     session_context: Option<usize>,
     on_behalf_of: Option<usize>,
-}
-
-/// A look into one record.
-pub(super) struct Text<'s> {
-    pub(super) tape: &'s Tape,
-    pub(super) text: &'s str,
-}
-
-impl<'s> Text<'s> {
-    /// The node's text, where it is a string that says something.
-    pub(super) fn string(&self, at: Option<usize>) -> Option<Cow<'s, str>> {
-        self.tape.string(at?, self.text).filter(|it| !it.is_empty())
-    }
-
-    pub(super) fn member(&self, at: Option<usize>, name: &str) -> Option<usize> {
-        self.tape.member(at?, name, self.text)
-    }
-
-    /// A boolean, or a string that spells one.
-    pub(super) fn boolean(&self, at: Option<usize>) -> Option<bool> {
-        match self.tape.nodes.get(at?)?.kind {
-            Kind::True => Some(true),
-            Kind::False => Some(false),
-            _ => match &*self.string(at)? {
-                "true" | "True" => Some(true),
-                "false" | "False" => Some(false),
-                _ => None,
-            },
-        }
-    }
-
-    /// The node, where it is an object or array with something in it.
-    pub(super) fn container(&self, at: Option<usize>) -> Option<usize> {
-        at.filter(|at| matches!(self.tape.nodes[*at].kind, Kind::Object | Kind::Array))
-    }
 }
 
 /// Sets what the record says of its caller; returns the caller's account.

@@ -1,6 +1,6 @@
 //! What a call was about: the record's `resources`, else the request parameter that names it.
 
-use super::principal::Text;
+use super::look::Text;
 use super::tables::Call;
 use crate::event::{Col, Event, Resource};
 use crate::json::Kind;

@@ -12,6 +12,26 @@ const CALLS: &str = include_str!("tables/calls.tsv");
 const WORDS: &str = include_str!("tables/words.tsv");
 const RESOURCES: &str = include_str!("tables/resources.tsv");
 
+const KUBERNETES_ACTIVITY: &str = include_str!("tables/kubernetes_activity.tsv");
+const KUBERNETES_TARGETS: &str = include_str!("tables/kubernetes_targets.tsv");
+
+static KUBERNETES_ACTIVITIES: LazyLock<Vec<[&str; 3]>> =
+    LazyLock::new(|| lines(KUBERNETES_ACTIVITY).filter_map(|line| line.try_into().ok()).collect());
+static KUBERNETES_TARGET: LazyLock<HashMap<&str, &str>> =
+    LazyLock::new(|| lines(KUBERNETES_TARGETS).filter_map(|line| Some((*line.first()?, *line.get(1)?))).collect());
+
+/// What a Kubernetes request does to this `resource[/subresource]`.
+pub(super) fn kubernetes_activity(resource: &str, verb: &str) -> &'static str {
+    let fits = |[kind, of, _]: &&[&str; 3]| glob(kind, resource) && (*of == "*" || of.eq_ignore_ascii_case(verb));
+    KUBERNETES_ACTIVITIES.iter().find(fits).map_or("other", |line| line[2])
+}
+
+/// What kind of thing this `resource[/subresource]` of Kubernetes is.
+pub(super) fn kubernetes_target(resource: &str) -> &'static str {
+    let whole = resource.split('/').next().unwrap_or(resource);
+    KUBERNETES_TARGET.get(resource).or_else(|| KUBERNETES_TARGET.get(whole)).copied().unwrap_or("other")
+}
+
 struct CallLine {
     action: &'static str,
     activity: Option<&'static str>,
@@ -129,6 +149,24 @@ mod tests {
         for line in lines(RESOURCES) {
             assert!(matches!(line[..], [service, _, kind] if service.ends_with(".amazonaws.com") && kind.starts_with("AWS::")), "{line:?}");
         }
+    }
+
+    #[test]
+    fn every_line_of_the_kubernetes_tables_decides_something() {
+        for (n, line) in lines(KUBERNETES_ACTIVITY).enumerate() {
+            let [resource, verb, activity] = line[..] else { panic!("{line:?}: three columns") };
+            assert!(ACTIVITIES.contains(&activity), "{line:?}");
+            let (resource, verb) = (resource.replace('*', "anything"), if verb == "*" { "get" } else { verb });
+            assert_eq!(kubernetes_activity(&resource, verb), activity, "line {n}: an earlier one decides");
+        }
+        for line in lines(KUBERNETES_TARGETS) {
+            let [resource, kind] = line[..] else { panic!("{line:?}: two columns") };
+            assert!(TARGET_KINDS.contains(&kind), "{line:?}");
+            assert_eq!(kubernetes_target(resource), kind);
+        }
+        assert_eq!(kubernetes_target("pods/log"), "compute");
+        assert_eq!(kubernetes_target("widgets"), "other");
+        assert_eq!(kubernetes_activity("widgets", "frobnicate"), "other");
     }
 
     #[test]

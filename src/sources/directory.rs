@@ -32,6 +32,9 @@ pub struct DirectoryConfig {
     pub name: String,
     /// The folder.
     pub path: PathBuf,
+    /// The Kubernetes cluster whose audit events are in the folder.
+    #[serde(default)]
+    pub cluster: Option<String>,
     /// How often the folder is looked through, seconds.
     #[serde(default = "scan_interval_secs")]
     pub scan_interval_secs: u64,

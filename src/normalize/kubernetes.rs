@@ -1,0 +1,211 @@
+//! Audit events of the Kubernetes API server, `audit.k8s.io` v1 and v1beta1, every stage (protocols.md §6, §7.4).
+
+use super::look::Text;
+use super::tables::{kubernetes_activity, kubernetes_target};
+use crate::event::{Col, Context, Event, EventId, EventType, Flags, Resource, Val, fingerprint, hash_identity, time};
+use crate::json::{Kind, Tape};
+use std::borrow::Cow;
+
+/// An event time this far in the future is flagged.
+const CLOCK_SKEW_MS: i64 = 10 * 60_000;
+/// How many of the caller's groups are kept as a field; all stay in `raw`.
+const GROUPS_MAX: usize = 100;
+
+/// The members of an event that we use, as node numbers. A key twice: the last one stands.
+#[derive(Default)]
+struct Members {
+    audit_id: Option<usize>,
+    stage: Option<usize>,
+    uri: Option<usize>,
+    verb: Option<usize>,
+    user: Option<usize>,
+    impersonated: Option<usize>,
+    source_ips: Option<usize>,
+    user_agent: Option<usize>,
+    object: Option<usize>,
+    status: Option<usize>,
+    annotations: Option<usize>,
+    stage_time: Option<usize>,
+    received: Option<usize>,
+    timestamp: Option<usize>,
+}
+
+fn members(look: &Text<'_>) -> Members {
+    let mut it = Members::default();
+    for at in look.tape.children(0) {
+        let slot = match &*look.tape.key(at, look.text) {
+            "auditID" => &mut it.audit_id,
+            "stage" => &mut it.stage,
+            "requestURI" => &mut it.uri,
+            "verb" => &mut it.verb,
+            "user" => &mut it.user,
+            "impersonatedUser" => &mut it.impersonated,
+            "sourceIPs" => &mut it.source_ips,
+            "userAgent" => &mut it.user_agent,
+            "objectRef" => &mut it.object,
+            "responseStatus" => &mut it.status,
+            "annotations" => &mut it.annotations,
+            "stageTimestamp" => &mut it.stage_time,
+            "requestReceivedTimestamp" => &mut it.received,
+            "timestamp" => &mut it.timestamp,
+            _ => continue,
+        };
+        *slot = Some(at);
+    }
+    it
+}
+
+/// The event of an audit record that is compact and masked.
+pub(super) fn audit<'s>(text: &'s str, tape: &'s Tape, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
+    let look = Text { tape, text };
+    let it = members(&look);
+    let mut event = Event::new(EventType::KubernetesAudit, context, index, Cow::Borrowed(text));
+    event.flags = flags;
+    event.set(Col::CloudProvider, Val::of("kubernetes"));
+    if !context.cluster.is_empty() {
+        event.set(Col::Cluster, Val::of(&context.cluster));
+    }
+    set_time(&mut event, &look, &it);
+    set_user(&mut event, &look, &it);
+    set_source(&mut event, &look, &it);
+    set_request(&mut event, &look, &it);
+    set_outcome(&mut event, &look, &it);
+    event.set_text(Col::Type, look.string(it.stage));
+    event.set_text(Col::UserAgent, look.string(it.user_agent));
+    if look.string(look.member(it.annotations, "audit.k8s.io/truncated")).as_deref() == Some("true") {
+        event.flags.insert(Flags::TRUNCATED);
+    }
+    identify(&mut event, &look, &it);
+    event
+}
+
+/// `_id` over cluster, auditID, stage and time; the client may choose the auditID, so it alone names nothing.
+fn identify(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
+    let said = |at| look.string(at);
+    let (stage, time) = (said(it.stage), said(it.stage_time));
+    event.id = match said(it.audit_id) {
+        Some(id) => EventId::of(&[
+            EventType::KubernetesAudit.name(),
+            &event.context.cluster,
+            &id,
+            stage.as_deref().unwrap_or(""),
+            time.as_deref().unwrap_or(""),
+        ]),
+        None => hash_identity(&event.raw),
+    };
+    let text = |col| event.get(col).text().unwrap_or("");
+    event.fingerprint = fingerprint(event.event_time, &[text(Col::User), text(Col::Action), said(it.uri).as_deref().unwrap_or("")]);
+}
+
+fn set_time(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
+    let read = |at| look.string(at).and_then(|text| time::parse_ms(&text));
+    let Some(time) = read(it.stage_time).or_else(|| read(it.received)).or_else(|| read(it.timestamp)) else {
+        event.event_time = event.context.now_ms;
+        event.flags.insert(Flags::NO_EVENT_TIME);
+        return;
+    };
+    event.event_time = time;
+    if time > event.context.now_ms.saturating_add(CLOCK_SKEW_MS) {
+        event.flags.insert(Flags::CLOCK_SKEW);
+    }
+}
+
+fn set_user<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
+    let user = look.member(it.user, "username");
+    let extra = look.member(it.user, "extra");
+    let first = |name| look.string(look.first(look.member(extra, name)));
+    if let Some(name) = look.string(user) {
+        event.set(Col::UserType, Val::of(user_type(&name)));
+        if let Some(node) = name.strip_prefix("system:node:") {
+            event.set(Col::NodeName, Val::Text(Cow::Owned(node.to_owned())));
+        }
+        event.set(Col::User, Val::Text(name));
+    }
+    let uid = look.string(look.member(it.user, "uid"));
+    // EKS: `aws-iam-authenticator:ACCOUNT:PRINCIPAL`.
+    let account = uid.as_deref().and_then(|it| it.split_once("-authenticator:")).and_then(|(_, rest)| rest.split(':').next());
+    if let Some(account) = account.filter(|it| it.len() == 12 && it.bytes().all(|b| b.is_ascii_digit())) {
+        event.set(Col::ActorAccountId, Val::Text(Cow::Owned(account.to_owned())));
+    }
+    event.set_text(Col::UserId, first("canonicalArn").or_else(|| first("arn")).or(uid));
+    event.set_text(Col::SessionName, first("sessionName"));
+    event.set_text(Col::AccessKey, first("accessKeyId"));
+    if let Some(groups) = look.member(it.user, "groups") {
+        let texts = look.tape.children(groups).filter_map(|at| look.string(Some(at)));
+        event.groups = texts.take(GROUPS_MAX).collect();
+    }
+    event.set_text(Col::ImpersonatedUser, look.string(look.member(it.impersonated, "username")));
+}
+
+fn user_type(name: &str) -> &'static str {
+    match name {
+        "system:anonymous" => "Anonymous",
+        _ if name.starts_with("system:serviceaccount:") => "ServiceAccount",
+        _ if name.starts_with("system:node:") => "Node",
+        _ => "User",
+    }
+}
+
+/// Of `sourceIPs` only the last is not the caller's word.
+fn set_source<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
+    let last = it.source_ips.filter(|at| look.tape.nodes[*at].kind == Kind::Array).and_then(|at| look.tape.children(at).last());
+    let Some(source) = look.string(last) else { return };
+    if source.parse::<std::net::IpAddr>().is_ok() {
+        event.set(Col::Ip, Val::Text(source));
+    } else {
+        event.flags.insert(Flags::SOURCE_NOT_IP);
+        event.set(Col::SrcHost, Val::Text(source));
+    }
+}
+
+fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
+    let part = |name| look.string(look.member(it.object, name));
+    let (kind, sub) = (part("resource"), part("subresource"));
+    let resource = match (kind, sub) {
+        (Some(kind), Some(sub)) => Some(Cow::Owned(format!("{kind}/{sub}"))),
+        (kind, _) => kind,
+    };
+    let verb = look.string(it.verb);
+    let asked = resource.as_deref().unwrap_or("");
+    if let Some(verb) = &verb {
+        let activity = kubernetes_activity(asked, verb);
+        event.set(Col::Activity, Val::of(activity));
+        event.set(Col::ReadOnly, Val::Bool(matches!(&**verb, "get" | "list" | "watch") && activity != "execute"));
+    }
+    event.set(Col::TargetKind, Val::of(kubernetes_target(asked)));
+    if it.object.is_some() {
+        event.set(Col::Service, Val::Text(part("apiGroup").unwrap_or(Cow::Borrowed("core"))));
+    }
+    event.set_text(Col::Namespace, part("namespace"));
+    let name = part("name");
+    if asked.split('/').next() == Some("nodes") {
+        event.set_text(Col::NodeName, name.clone());
+    }
+    if resource.is_some() {
+        let named = name.clone().unwrap_or_default();
+        event.resources.push(Resource { kind: resource.clone().unwrap_or_default(), name: named, ..Resource::default() });
+    }
+    event.set_text(Col::Action, verb);
+    event.set_text(Col::Resource, resource);
+    event.set_text(Col::Name, name);
+}
+
+fn set_outcome<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
+    let code = look.member(it.status, "code").and_then(|at| look.tape.spelled(at, look.text).parse::<i64>().ok());
+    let decision = look.string(look.member(it.annotations, "authorization.k8s.io/decision"));
+    let outcome = match (code, decision.as_deref()) {
+        (Some(401 | 403), _) | (_, Some("forbid")) => Some("denied"),
+        (Some(400..), _) => Some("failure"),
+        (Some(_), _) => Some("success"),
+        // A request that was only received has no outcome yet.
+        (None, _) => None,
+    };
+    if let Some(outcome) = outcome {
+        event.set(Col::Outcome, Val::of(outcome));
+    }
+    if let Some(code) = code {
+        event.set(Col::StatusCode, Val::Int(code));
+    }
+    event.set_text(Col::Error, look.string(look.member(it.status, "reason")));
+    event.set_text(Col::ErrorMessage, look.string(look.member(it.status, "message")));
+}

@@ -1,0 +1,44 @@
+//! A look into one scanned record: its members as text, where they are there and say something.
+
+use crate::json::{Kind, Tape};
+use std::borrow::Cow;
+
+/// A look into one record.
+pub(super) struct Text<'s> {
+    pub(super) tape: &'s Tape,
+    pub(super) text: &'s str,
+}
+
+impl<'s> Text<'s> {
+    /// The node's text, where it is a string that says something.
+    pub(super) fn string(&self, at: Option<usize>) -> Option<Cow<'s, str>> {
+        self.tape.string(at?, self.text).filter(|it| !it.is_empty())
+    }
+
+    pub(super) fn member(&self, at: Option<usize>, name: &str) -> Option<usize> {
+        self.tape.member(at?, name, self.text)
+    }
+
+    /// A boolean, or a string that spells one.
+    pub(super) fn boolean(&self, at: Option<usize>) -> Option<bool> {
+        match self.tape.nodes.get(at?)?.kind {
+            Kind::True => Some(true),
+            Kind::False => Some(false),
+            _ => match &*self.string(at)? {
+                "true" | "True" => Some(true),
+                "false" | "False" => Some(false),
+                _ => None,
+            },
+        }
+    }
+
+    /// The first element of an array.
+    pub(super) fn first(&self, at: Option<usize>) -> Option<usize> {
+        at.filter(|at| self.tape.nodes[*at].kind == Kind::Array).and_then(|at| self.tape.children(at).next())
+    }
+
+    /// The node, where it is an object or array with something in it.
+    pub(super) fn container(&self, at: Option<usize>) -> Option<usize> {
+        at.filter(|at| matches!(self.tape.nodes[*at].kind, Kind::Object | Kind::Array))
+    }
+}
