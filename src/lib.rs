@@ -16,6 +16,7 @@ pub mod decode;
 pub mod event;
 pub mod filter;
 pub mod normalize;
+pub mod rules;
 pub mod pipeline;
 pub mod sources;
 pub mod store;

@@ -27,6 +27,10 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Prints the events of files as JSON lines. Keeps nothing.
     Replay(ReplayArgs),
+    /// Runs rules over files and prints the alerts. Keeps nothing.
+    Hunt(HuntArgs),
+    /// The rules: which there are, whether they are sound, whether their tests pass.
+    Rules(RulesArgs),
     /// Finds stored events, newest first.
     Search(SearchArgs),
     /// What could not become events.
@@ -91,6 +95,50 @@ pub(super) struct ReplayArgs {
     /// How bad records are reported.
     #[arg(long, value_enum, default_value_t)]
     pub(super) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct HuntArgs {
+    /// Files and folders; `-` is standard input.
+    #[arg(required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// A folder or file with rules, ours or Sigma's, or `builtin`. Several are one set. Default: builtin.
+    #[arg(long)]
+    pub(super) rules: Vec<String>,
+    /// Print each match instead of alerts.
+    #[arg(long)]
+    pub(super) matches: bool,
+    /// A rule that does not load makes the exit code 1.
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// The Kubernetes cluster that audit events are of.
+    #[arg(long, default_value = "")]
+    pub(super) cluster: String,
+    /// How alerts and bad records are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RulesArgs {
+    #[command(subcommand)]
+    pub(super) command: RulesCommand,
+    /// A folder or file with rules, ours or Sigma's, or `builtin`. Several are one set. Default: builtin.
+    #[arg(long, global = true)]
+    pub(super) rules: Vec<String>,
+    /// How rules are printed.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum RulesCommand {
+    /// Prints every rule.
+    List,
+    /// Says which rules do not load, lack a test of either kind, a description or ATT&CK tags.
+    Lint,
+    /// Runs the tests that rules bring.
+    Test,
 }
 
 #[derive(Debug, clap::Args)]

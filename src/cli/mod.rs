@@ -4,8 +4,11 @@ mod args;
 mod data;
 mod demo;
 mod exit;
+mod files;
+mod hunt;
 mod quarantine;
 mod replay;
+mod rules;
 mod run;
 mod search;
 mod term;
@@ -42,6 +45,8 @@ fn command(command: Command) -> Result<Exit, Failure> {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Hunt(args) => hunt::hunt(&args),
+        Command::Rules(args) => rules::rules(&args),
         Command::Search(args) => search::search(&args),
         Command::Quarantine(command) => quarantine::quarantine(command),
         Command::Config(command) => config(command),

@@ -93,6 +93,17 @@ impl Filter {
         (filter(cheap), filter(raw))
     }
 
+    /// The actions, in lower case, of which an event must have one to match; `member` is the native record's own name
+    /// for the action. None: any may.
+    pub fn actions(&self, member: &str) -> Option<Vec<String>> {
+        actions_of(&self.root, member)
+    }
+
+    /// At least one of several.
+    pub fn any_of(filters: &[Self]) -> Self {
+        Self { root: Node::Or(filters.iter().map(|it| it.root.clone()).collect()) }
+    }
+
     /// What an event must have to match: all of these, one alternative of each.
     pub fn required(&self) -> Vec<Required> {
         let parts = match &self.root {
@@ -100,6 +111,27 @@ impl Filter {
             node => std::slice::from_ref(node),
         };
         parts.iter().filter_map(necessary).filter_map(|it| required_of(&it)).collect()
+    }
+}
+
+fn actions_of(node: &Node, member: &str) -> Option<Vec<String>> {
+    match node {
+        Node::And(parts) => parts.iter().filter_map(|it| actions_of(it, member)).min_by_key(Vec::len),
+        Node::Or(parts) => Some(parts.iter().map(|it| actions_of(it, member)).collect::<Option<Vec<_>>>()?.concat()),
+        Node::Not(_) => None,
+        Node::Test { targets, check: Check::Any { matchers, or_null: false, .. } } => {
+            let is_action = match targets.as_slice() {
+                [Target::Column(Col::Action)] => true,
+                [Target::Raw(path)] => matches!(path.as_slice(), [Segment::Name(name)] if name == member),
+                _ => false,
+            };
+            let said = |it: &Matcher| match it {
+                Matcher::Equal(text) | Matcher::EqualNocase(text) if !text.is_empty() => Some(text.to_lowercase()),
+                _ => None,
+            };
+            matchers.iter().map(said).collect::<Option<_>>().filter(|_| is_action)
+        }
+        Node::Test { .. } => None,
     }
 }
 

@@ -20,9 +20,31 @@ pub struct Scratch {
 impl Filter {
     /// Whether the event matches.
     pub fn matches(&self, row: &impl Row, scratch: &mut Scratch) -> bool {
-        scratch.is_scanned = false;
+        scratch.next_event();
+        self.matches_again(row, scratch)
+    }
+
+    /// As [`Filter::matches`], for the event that `scratch` was last used for.
+    pub fn matches_again(&self, row: &impl Row, scratch: &mut Scratch) -> bool {
         holds(&self.root, row, scratch)
     }
+}
+
+impl Scratch {
+    /// What comes next is another event.
+    pub fn next_event(&mut self) {
+        self.is_scanned = false;
+    }
+}
+
+/// All values of one target, as text.
+pub(super) fn values_of<R: Row>(target: &Target, row: &R, scratch: &mut Scratch) -> Vec<String> {
+    let mut found = Vec::new();
+    any_value(std::slice::from_ref(target), row, scratch, &mut |value| {
+        found.push(value.text().to_owned());
+        false
+    });
+    found
 }
 
 fn holds<R: Row>(node: &Node, row: &R, scratch: &mut Scratch) -> bool {

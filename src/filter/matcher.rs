@@ -42,6 +42,8 @@ fn address_bits(address: IpAddr) -> (bool, u128) {
 pub(super) enum Matcher {
     /// Equal text.
     Equal(String),
+    /// Equal but for the case of letters; ours is in lower case.
+    EqualNocase(String),
     /// Inside a network; anything but an address compares text.
     Inside(String, Network),
     /// `<`, `<=`, `>`, `>=`.
@@ -61,6 +63,9 @@ impl Matcher {
         }
         match (self, value) {
             (Self::Equal(text), Found::Text(value)) => text == value,
+            (Self::EqualNocase(text), Found::Text(value)) => {
+                value.eq_ignore_ascii_case(text) || !value.is_ascii() && value.to_lowercase() == *text
+            }
             (Self::Inside(text, network), Found::Text(value)) => match value.parse() {
                 Ok(address) => network.holds(address),
                 Err(_) => text == value,
@@ -70,12 +75,12 @@ impl Matcher {
             (Self::StartsWith(text), value) => value.text().starts_with(text.as_str()),
             (Self::EndsWith(text), value) => value.text().ends_with(text.as_str()),
             (Self::Regex(regex), value) => regex.is_match(value.text()),
-            (Self::Equal(_) | Self::Inside(..) | Self::Order(..), Found::Object(_)) => false,
+            (Self::Equal(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..), Found::Object(_)) => false,
         }
     }
 
     fn is_equality(&self) -> bool {
-        matches!(self, Self::Equal(_) | Self::Inside(..) | Self::Order(..))
+        matches!(self, Self::Equal(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..))
     }
 }
 

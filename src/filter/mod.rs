@@ -4,6 +4,7 @@
 //! its field names resolved, networks and regular expressions ready.
 
 mod ast;
+mod build;
 mod compile;
 mod error;
 mod eval;
@@ -13,6 +14,7 @@ mod parse;
 mod value;
 
 pub use ast::{Expr, Op, Path, Segment, Test, Value};
+pub use build::{Field, Part, Pattern, Piece};
 pub use compile::{Filter, Lists, Required};
 pub use error::FilterError;
 pub use eval::Scratch;

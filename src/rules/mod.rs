@@ -1,0 +1,20 @@
+//! 5 · Rules: what of all events a person wants to hear of (FILTER.md, Rules).
+//!
+//! Files are [`load`]ed, ours and Sigma's alike, into one [`RuleSet`]; what it says of each event is tallied into
+//! alerts ([`Tally`]), which do not depend on the order of arrival.
+
+mod alert;
+mod builtin;
+mod file;
+mod load;
+mod rule;
+mod set;
+mod sigma;
+mod tally;
+mod window;
+
+pub use alert::Alert;
+pub use load::{Loaded, Problem, Source, load};
+pub use rule::{Rule, RuleCase, Trigger};
+pub use set::RuleSet;
+pub use tally::{GROUPS_MAX, Hit, Tally};

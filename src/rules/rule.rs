@@ -1,0 +1,116 @@
+//! One rule, ready to be asked.
+
+use crate::event::EventType;
+use crate::filter::{Field, Filter};
+use std::path::PathBuf;
+
+/// When matches of a rule are an alert.
+#[derive(Debug, Clone)]
+pub enum Trigger {
+    /// Each match, gathered by window.
+    Each,
+    /// So many matches within the window.
+    Threshold(u64),
+    /// So many different values of a field within the window.
+    Distinct(Field, u64),
+    /// A value of a field that was not there for this long, ms.
+    FirstSeen(Field, i64),
+    /// A match of each step, in this order, within the window.
+    Sequence(Vec<Filter>),
+    /// A match of each, in any order, within the window.
+    Together(Vec<Filter>),
+}
+
+impl Trigger {
+    /// The filters of its steps.
+    pub(super) fn steps(&self) -> &[Filter] {
+        match self {
+            Self::Sequence(steps) | Self::Together(steps) => steps,
+            _ => &[],
+        }
+    }
+
+    /// The field whose values count.
+    pub(super) fn field(&self) -> Option<&Field> {
+        match self {
+            Self::Distinct(field, _) | Self::FirstSeen(field, _) => Some(field),
+            _ => None,
+        }
+    }
+}
+
+/// A test that a rule brings: a file with one event, and whether it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleCase {
+    /// The file, relative to the rule's.
+    pub event: String,
+    /// Whether the rule matches it.
+    pub matches: bool,
+}
+
+/// A rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its stable id.
+    pub id: String,
+    /// Its title; `{{field}}` stands for a value of the event.
+    pub title: String,
+    /// 1 high, 2 medium, 3 low.
+    pub severity: u8,
+    /// What happened, why it matters, what to check first.
+    pub description: String,
+    /// ATT&CK tactics and techniques, and others.
+    pub tags: Vec<String>,
+    /// The types of event that it looks at.
+    pub event_types: &'static [EventType],
+    /// Which events it matches.
+    pub filter: Filter,
+    /// Matches that these match as well do not count.
+    pub suppressions: Vec<Filter>,
+    /// What tells its alerts apart.
+    pub aggregates: Vec<Field>,
+    /// The length of its window, ms.
+    pub window_ms: i64,
+    /// When it alerts.
+    pub trigger: Trigger,
+    /// False: it counts, and raises no alerts.
+    pub is_live: bool,
+    /// False: it is not asked.
+    pub is_enabled: bool,
+    /// Its own tests.
+    pub cases: Vec<RuleCase>,
+    /// Its file.
+    pub file: PathBuf,
+}
+
+/// The types of event that a rule's `type` names.
+pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
+    match kind {
+        "CloudTrail" => Some(&[EventType::CloudTrail]),
+        "Kubernetes" => Some(&[EventType::KubernetesAudit]),
+        _ => None,
+    }
+}
+
+/// The native record's name for the action, where all of a rule's events are of one kind.
+pub(super) fn action_member(types: &[EventType]) -> &'static str {
+    match types {
+        [EventType::CloudTrail] => "eventName",
+        [EventType::KubernetesAudit] => "verb",
+        _ => "",
+    }
+}
+
+/// A length of time as rules spell it: `30s`, `15m`, `1h`, `14d`; in ms.
+pub(super) fn duration_ms(text: &str) -> Option<i64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_ms = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 7 * 86_400_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok().filter(|it| *it > 0)?.checked_mul(unit_ms)
+}

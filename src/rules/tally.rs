@@ -1,0 +1,231 @@
+//! Matches become alerts: gathered by rule and aggregate values, decided when all of the input is in.
+
+use super::alert::Alert;
+use super::rule::{Rule, Trigger};
+use super::set::RuleSet;
+use super::window::{self, Match};
+use crate::event::{Event, EventType, write_json};
+use crate::filter::{Field, Scratch};
+use std::collections::{BTreeMap, HashMap};
+
+/// Events that an alert keeps whole: the latest.
+const EVENTS_MAX: usize = 10;
+/// Different aggregate values of one rule that are kept apart; further ones are counted as overflow.
+pub const GROUPS_MAX: usize = 100_000;
+/// Matches of a stateful rule that are kept for one set of aggregate values; further ones are counted as overflow.
+const MATCHES_MAX: usize = 1_000_000;
+
+/// One match, ready for the tally: made without it, so that many threads can.
+#[derive(Debug)]
+pub struct Hit {
+    rule: usize,
+    aggregates: Vec<String>,
+    of: Match,
+    values: Vec<String>,
+    title: String,
+    json: String,
+}
+
+/// What one window of one set of aggregate values holds.
+#[derive(Debug, Default)]
+struct Bucket {
+    count: u64,
+    first: i64,
+    last: i64,
+    latest: Vec<(i64, u128, String, String)>,
+}
+
+impl Bucket {
+    /// Keeps the event if it is among the latest; of equal times the larger key, so that the order does not matter.
+    fn keep(&mut self, time: i64, key: u128, title: String, json: String) {
+        let at = self.latest.partition_point(|(t, k, ..)| (*t, *k) > (time, key));
+        if at < EVENTS_MAX {
+            self.latest.insert(at, (time, key, title, json));
+            self.latest.truncate(EVENTS_MAX);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    buckets: BTreeMap<i64, Bucket>,
+    matches: Vec<Match>,
+}
+
+/// All matches of a hunt.
+#[derive(Debug, Default)]
+pub struct Tally {
+    groups: Vec<HashMap<Vec<String>, Group>>,
+    values: HashMap<String, u32>,
+    /// Matches a rule, by its number.
+    pub matches: Vec<u64>,
+    /// Matches that a rule's bounds left out, by its number.
+    pub overflow: Vec<u64>,
+}
+
+impl Hit {
+    /// What a rule needs of an event that matches it.
+    pub fn new(set: &RuleSet, rule: usize, event: &Event<'_>, scratch: &mut Scratch) -> Self {
+        let it = &set.rules[rule];
+        let text = |field: &Field, scratch: &mut Scratch| field.values(event, scratch).join(",");
+        let aggregates = it.aggregates.iter().map(|field| text(field, scratch)).collect();
+        let values = it.trigger.field().map(|field| field.values(event, scratch)).unwrap_or_default();
+        let steps = it.trigger.steps().iter().enumerate();
+        let steps = steps.fold(0, |bits, (n, step)| bits | u32::from(step.matches(event, scratch)) << n);
+        let mut json = Vec::new();
+        write_json(event, &mut json);
+        Self {
+            rule,
+            aggregates,
+            of: Match { time: event.event_time, key: request(event, scratch), steps, value: 0 },
+            values,
+            title: title(it, event, scratch),
+            json: String::from_utf8(json).unwrap_or_default(),
+        }
+    }
+}
+
+/// What counts once: a request to Kubernetes, whatever its stages; else the event.
+fn request(event: &Event<'_>, scratch: &mut Scratch) -> u128 {
+    if event.event_type == EventType::KubernetesAudit {
+        let id = Field::new("auditID").map(|field| field.values(event, scratch)).unwrap_or_default();
+        if let [id] = id.as_slice() {
+            return xxhash_rust::xxh3::xxh3_128(format!("{}|{id}", event.context.cluster).as_bytes());
+        }
+    }
+    event.id.0
+}
+
+/// The rule's title with the event's values; a missing one reads `unknown`.
+fn title(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> String {
+    let mut out = String::new();
+    let mut rest = rule.title.as_str();
+    while let Some((before, after)) = rest.split_once("{{") {
+        out.push_str(before);
+        let Some((path, behind)) = after.split_once("}}") else {
+            out.push_str("{{");
+            rest = after;
+            continue;
+        };
+        let values = Field::new(path.trim()).map(|field| field.values(event, scratch)).unwrap_or_default();
+        out.push_str(values.first().map_or("unknown", String::as_str));
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+impl Tally {
+    /// A tally for these rules.
+    pub fn new(set: &RuleSet) -> Self {
+        let n = set.rules.len();
+        Self { groups: (0..n).map(|_| HashMap::new()).collect(), values: HashMap::new(), matches: vec![0; n], overflow: vec![0; n] }
+    }
+
+    /// Counts a match.
+    pub fn add(&mut self, set: &RuleSet, hit: Hit) {
+        let rule = &set.rules[hit.rule];
+        self.matches[hit.rule] += 1;
+        if !rule.is_live {
+            return;
+        }
+        let groups = &mut self.groups[hit.rule];
+        if groups.len() >= GROUPS_MAX && !groups.contains_key(&hit.aggregates) {
+            self.overflow[hit.rule] += 1;
+            return;
+        }
+        let group = groups.entry(hit.aggregates).or_default();
+        let bucket = group.buckets.entry(hit.of.time.div_euclid(rule.window_ms)).or_default();
+        (bucket.first, bucket.last) = match bucket.count {
+            0 => (hit.of.time, hit.of.time),
+            _ => (bucket.first.min(hit.of.time), bucket.last.max(hit.of.time)),
+        };
+        bucket.count += 1;
+        bucket.keep(hit.of.time, hit.of.key, hit.title, hit.json);
+        if matches!(rule.trigger, Trigger::Each) {
+            return;
+        }
+        if group.matches.len() >= MATCHES_MAX {
+            self.overflow[hit.rule] += 1;
+        } else if rule.trigger.field().is_none() {
+            group.matches.push(hit.of);
+        }
+        // A match without a value of the field that counts has nothing to count.
+        for value in hit.values {
+            let next = self.values.len() as u32;
+            let value = *self.values.entry(value).or_insert(next);
+            group.matches.push(Match { value, ..hit.of });
+        }
+    }
+
+    /// All alerts, in the order of rules, aggregate values and time.
+    pub fn finish(mut self, set: &RuleSet, each: &mut dyn FnMut(&Alert)) {
+        for (n, rule) in set.rules.iter().enumerate() {
+            let mut groups: Vec<_> = std::mem::take(&mut self.groups[n]).into_iter().collect();
+            groups.sort_by(|a, b| a.0.cmp(&b.0));
+            for (aggregates, group) in groups {
+                alerts(rule, &aggregates, group, each);
+            }
+        }
+    }
+}
+
+fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn FnMut(&Alert)) {
+    if matches!(rule.trigger, Trigger::Each) {
+        for (at, bucket) in &group.buckets {
+            each(&alert(rule, aggregates, *at, (bucket.count, bucket.first, bucket.last), bucket));
+        }
+        return;
+    }
+    window::tidy(&mut group.matches);
+    let matches = &group.matches;
+    let window_ms = rule.window_ms;
+    let qualifying = match &rule.trigger {
+        Trigger::Each => Vec::new(),
+        Trigger::Threshold(count) => window::threshold(matches, window_ms, *count),
+        Trigger::Distinct(_, count) => window::distinct(matches, window_ms, *count),
+        Trigger::FirstSeen(_, history_ms) => window::first_seen(matches, *history_ms),
+        Trigger::Sequence(steps) => window::sequence(matches, window_ms, steps.len()),
+        Trigger::Together(steps) => window::together(matches, window_ms, steps.len()),
+    };
+    let mut by_bucket: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for at in qualifying {
+        by_bucket.entry(matches[at].time.div_euclid(window_ms)).or_default().push(at);
+    }
+    for (at, qualifying) in by_bucket {
+        // What was first seen is one event, not all that came before it.
+        let covered = match rule.trigger {
+            Trigger::FirstSeen(..) => qualifying,
+            _ => window::covered(matches, &qualifying, window_ms),
+        };
+        let mut keys: Vec<u128> = covered.iter().map(|n| matches[*n].key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let times = covered.iter().map(|n| matches[*n].time);
+        let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
+        // The window of a match reaches into the bucket before at most.
+        let buckets = group.buckets.range(at - 1..=at).map(|(_, bucket)| bucket).rev();
+        let kept = Bucket {
+            latest: buckets.flat_map(|it| &it.latest).filter(|it| keys.binary_search(&it.1).is_ok()).cloned().take(EVENTS_MAX).collect(),
+            ..Bucket::default()
+        };
+        each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &kept));
+    }
+}
+
+fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64, i64, i64), bucket: &Bucket) -> Alert {
+    Alert {
+        id: Alert::id_of(rule, aggregates, at),
+        rule_id: rule.id.clone(),
+        title: bucket.latest.first().map_or_else(|| rule.title.clone(), |it| it.2.clone()),
+        severity: rule.severity,
+        tags: rule.tags.clone(),
+        window_start: at * rule.window_ms,
+        window_end: (at + 1) * rule.window_ms,
+        first_event_time: first,
+        last_event_time: last,
+        count,
+        aggregates: rule.aggregates.iter().map(|it| it.path.clone()).zip(aggregates.iter().cloned()).collect(),
+        events: bucket.latest.iter().map(|it| it.3.clone()).collect(),
+    }
+}
