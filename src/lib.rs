@@ -16,8 +16,8 @@ pub mod decode;
 pub mod event;
 pub mod filter;
 pub mod normalize;
-pub mod rules;
 pub mod pipeline;
+pub mod rules;
 pub mod sources;
 pub mod store;
 

@@ -195,16 +195,7 @@ impl<'p> Run<'p> {
             settles_uri: delivery.settles_uri.then(|| delivery.uri.clone()),
             ..Intake::default()
         };
-        Self {
-            inner,
-            delivery,
-            context,
-            drop: settings.map_or(&[], |it| &it.drop),
-            intake,
-            batches: Vec::new(),
-            bulk: None,
-            failed: None,
-        }
+        Self { inner, delivery, context, drop: settings.map_or(&[], |it| &it.drop), intake, batches: Vec::new(), bulk: None, failed: None }
     }
 
     fn go(mut self, worker: &mut Worker) -> Result<Decoded, ReadError> {

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sources", &[]),
     ("decode", &[]),
     ("normalize", &["decode", "event"]),
+    ("rules", &["event", "filter"]),
     ("store", &["event", "filter"]),
     ("pipeline", &["sources", "decode", "event", "filter", "normalize", "store"]),
     ("admin", &["sources", "store"]),

@@ -223,7 +223,8 @@ fn work<V: Visitor>(queue: &Mutex<Receiver<Task>>, mut visitor: V, base: &Contex
         let Ok(task) = task else { return };
         let context = Context { uri: format!("file://{}", task.place.display()), ..base.clone() };
         let context = Context { key_account: crate::sources::cloudtrail_sqs::key_account(&context.uri), ..context }.render();
-        let mut decoder = Decoder { normalizer: &mut normalizer, context: &context, visitor: &mut visitor, out: &task.out, pool, records: 0 };
+        let mut decoder =
+            Decoder { normalizer: &mut normalizer, context: &context, visitor: &mut visitor, out: &task.out, pool, records: 0 };
         let result = open(&task, &mut compressed, std::mem::take(&mut buffers)).and_then(|mut records| {
             let result = decoder.go(&mut records);
             buffers = records.into_buffers();

@@ -10,6 +10,7 @@ mod window;
 
 pub use gunzip::{WHOLE_BYTES_MAX, is_gzip};
 pub use records::{Buffers, Item, Record, Records};
+pub use resync::{AUDIT_API, wrapped_log};
 pub use window::{BETWEEN_TOKENS_BYTES_MAX, RECORD_BYTES_MAX};
 
 use std::fmt;

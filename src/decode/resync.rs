@@ -23,9 +23,26 @@ const RECORD_KEYS: &[&str] = &[
     "requestURI",
 ];
 
+/// How the `apiVersion` of an audit event starts, as JSON spells it.
+pub const AUDIT_API: &str = "\"audit.k8s.io/";
+
+/// The text that holds the record, where one is wrapped in a record of a log service: `properties.log` of AKS.
+pub fn wrapped_log(tape: &Tape, text: &str) -> Option<usize> {
+    // Their records start with other members than ours: the first decides.
+    let first = tape.children(0).next().map(|at| tape.key(at, text))?;
+    if RECORD_KEYS.contains(&&*first) || first == "kind" {
+        return None;
+    }
+    tape.path(0, &["properties", "log"], text).filter(|_| tape.member(0, "category", text).is_some())
+}
+
 /// Whether this object is one of the records that we know, by its members.
 pub(super) fn is_record(tape: &Tape, text: &str) -> bool {
-    tape.children(0).any(|at| RECORD_KEYS.contains(&&*tape.key(at, text)))
+    wrapped_log(tape, text).is_some()
+        || tape.children(0).any(|at| {
+            let key = tape.key(at, text);
+            RECORD_KEYS.contains(&&*key) || key == "apiVersion" && tape.spelled(at, text).starts_with(AUDIT_API)
+        })
 }
 
 /// Where a bad element of an array ends, when what follows it shows that it does.

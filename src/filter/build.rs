@@ -44,7 +44,14 @@ pub enum Piece {
 }
 
 impl Pattern {
+    /// Other languages compare what is a text or number by itself; an object is equal to nothing and contains nothing.
     fn matcher(&self) -> Result<Matcher, String> {
+        let matcher = self.any_matcher()?;
+        let is_for_objects = matches!(matcher, Matcher::Regex(_));
+        Ok(if is_for_objects { Matcher::Scalar(Box::new(matcher)) } else { matcher })
+    }
+
+    fn any_matcher(&self) -> Result<Matcher, String> {
         match self {
             Self::Text { pieces, cased } => text_matcher(pieces, *cased),
             Self::Regex(source) => regex(source, source).map(Matcher::Regex),

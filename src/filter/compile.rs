@@ -99,6 +99,12 @@ impl Filter {
         actions_of(&self.root, member)
     }
 
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { root: Node::And(vec![self.root, other.root]) }
+    }
+
     /// At least one of several.
     pub fn any_of(filters: &[Self]) -> Self {
         Self { root: Node::Or(filters.iter().map(|it| it.root.clone()).collect()) }

@@ -52,6 +52,8 @@ pub(super) enum Matcher {
     StartsWith(String),
     EndsWith(String),
     Regex(Regex),
+    /// This one, and the value is no object.
+    Scalar(Box<Matcher>),
 }
 
 impl Matcher {
@@ -75,6 +77,7 @@ impl Matcher {
             (Self::StartsWith(text), value) => value.text().starts_with(text.as_str()),
             (Self::EndsWith(text), value) => value.text().ends_with(text.as_str()),
             (Self::Regex(regex), value) => regex.is_match(value.text()),
+            (Self::Scalar(matcher), value) => !matches!(value, Found::Object(_)) && matcher.holds(value, nocase),
             (Self::Equal(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..), Found::Object(_)) => false,
         }
     }

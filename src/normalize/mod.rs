@@ -24,62 +24,102 @@ use std::ops::Range;
 const CALLS_MAX: usize = 4096;
 
 /// Turns records into events; keeps what it looked up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Normalizer {
-    scanner: Scanner,
-    rewritten: String,
-    tape: Tape,
+    inside: Inside,
+    rewriter: Rewriter,
     calls: HashMap<u64, tables::Call>,
+}
+
+impl Default for Normalizer {
+    fn default() -> Self {
+        Self { inside: Inside::new(), rewriter: Rewriter::default(), calls: HashMap::new() }
+    }
 }
 
 impl Normalizer {
     /// The event of a record.
     pub fn event<'s>(&'s mut self, record: &'s Record<'s>, context: &'s Context) -> Event<'s> {
         let mut flags = Flags::default();
-        let is_audit = is_audit(record.tape, record.text);
-        let is_rewritten = self.rewrite(record, is_audit, &mut flags);
-        let Self { rewritten, tape, calls, .. } = self;
-        let (text, tape) = if is_rewritten { (rewritten.as_str(), &*tape) } else { (record.text, record.tape) };
+        let Self { inside, rewriter, calls } = self;
+        let (text, tape) = if inside.unwrap(record) { (inside.text.as_str(), &inside.tape) } else { (record.text, record.tape) };
+        let is_audit = is_audit(tape, text);
+        let (text, tape) = rewriter.rewrite(text, tape, is_audit, &mut flags);
         if is_audit {
             return kubernetes::audit(text, tape, context, record.index, flags);
         }
         cloudtrail::event(calls, text, tape, context, record.index, flags)
     }
+}
 
-    /// Without white space, secrets masked: into our own buffer, where the record is not so already.
-    fn rewrite(&mut self, record: &Record<'_>, is_audit: bool, flags: &mut Flags) -> bool {
-        if record.tape.has_repeated_keys(record.text) {
+/// A record that is a text inside another: AKS delivers audit events as `{"category":…,"properties":{"log":"…"}}`.
+#[derive(Debug)]
+struct Inside {
+    scanner: Scanner,
+    text: String,
+    tape: Tape,
+}
+
+impl Inside {
+    fn new() -> Self {
+        Self { scanner: Scanner::new(watched_keys()), text: String::new(), tape: Tape::default() }
+    }
+
+    /// Takes the inner record out. One that is cut stays where it is: what is around it says where it came from.
+    fn unwrap(&mut self, record: &Record<'_>) -> bool {
+        let Some(at) = crate::decode::wrapped_log(record.tape, record.text) else { return false };
+        let Some(log) = record.tape.string(at, record.text) else { return false };
+        self.text.clear();
+        self.text.push_str(&log);
+        let length = self.text.trim_end().len();
+        self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).is_ok_and(|end| end == length)
+    }
+}
+
+/// Makes the text that is stored, where it is not so already.
+#[derive(Debug, Default)]
+struct Rewriter {
+    scanner: Scanner,
+    text: String,
+    tape: Tape,
+}
+
+impl Rewriter {
+    /// Without white space, secrets masked: the record as it came, or our own copy.
+    fn rewrite<'s>(&'s mut self, text: &'s str, tape: &'s Tape, is_audit: bool, flags: &mut Flags) -> (&'s str, &'s Tape) {
+        if tape.has_repeated_keys(text) {
             flags.insert(Flags::DUPLICATE_KEY);
         }
         let mut is_rewritten = false;
-        if record.tape.has_space {
-            self.rewritten = compact(record.text);
+        if tape.has_space {
+            self.text = compact(text);
             is_rewritten = self.rescan();
         }
         if is_rewritten {
             // Scanned again without watching: the watched nodes have the same numbers.
-            self.tape.watched.clone_from(&record.tape.watched);
+            self.tape.watched.clone_from(&tape.watched);
         }
-        let (tape, text) = if is_rewritten { (&self.tape, self.rewritten.as_str()) } else { (record.tape, record.text) };
-        let more = if is_audit { mask_kubernetes::secrets(tape, text) } else { Vec::new() };
-        let secrets = mask::secrets(tape, text, more);
+        let (said, nodes) = if is_rewritten { (self.text.as_str(), &self.tape) } else { (text, tape) };
+        let more = if is_audit { mask_kubernetes::secrets(nodes, said) } else { Vec::new() };
+        let secrets = mask::secrets(nodes, said, more);
         if !secrets.is_empty() {
             flags.insert(Flags::MASKED);
-            self.rewritten = replaced(if is_rewritten { &self.rewritten } else { record.text }, &secrets);
+            self.text = replaced(said, &secrets);
             is_rewritten = self.rescan();
         }
-        is_rewritten
+        if is_rewritten { (&self.text, &self.tape) } else { (text, tape) }
     }
 
     fn rescan(&mut self) -> bool {
         // What scanned before scans again: white space and scalars are all that changed.
-        self.scanner.scan(self.rewritten.as_bytes(), 0, &mut self.tape).is_ok()
+        self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).is_ok()
     }
 }
 
 /// Members by which an audit event is told from a `CloudTrail` record. The first that is there decides.
-const AUDIT_KEYS: &[&str] = &["auditID", "verb", "objectRef", "requestURI", "stage", "stageTimestamp", "apiVersion"];
-const CLOUDTRAIL_KEYS: &[&str] = &["eventVersion", "eventSource", "eventName", "eventID", "eventId", "eventTime", "userIdentity", "awsRegion"];
+const AUDIT_KEYS: &[&str] = &["auditID", "verb", "objectRef", "requestURI", "stage", "stageTimestamp"];
+const CLOUDTRAIL_KEYS: &[&str] =
+    &["eventVersion", "eventSource", "eventName", "eventID", "eventId", "eventTime", "userIdentity", "awsRegion"];
 
 fn is_audit(tape: &Tape, text: &str) -> bool {
     for at in tape.children(0) {
@@ -87,7 +127,8 @@ fn is_audit(tape: &Tape, text: &str) -> bool {
         if CLOUDTRAIL_KEYS.contains(&&*key) {
             return false;
         }
-        if AUDIT_KEYS.contains(&&*key) {
+        // CloudTrail has an apiVersion too: the called service's.
+        if AUDIT_KEYS.contains(&&*key) || key == "apiVersion" && tape.spelled(at, text).starts_with(crate::decode::AUDIT_API) {
             return true;
         }
     }

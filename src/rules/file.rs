@@ -98,8 +98,9 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
     let compile = |key: &str, source: &str| Filter::new(source, lists).map_err(|error| format!("{key}:\n{error}"));
     let trigger = trigger(&file, &compile)?;
     let filter = match (&file.filter, trigger.steps()) {
-        // Steps say by themselves what matches.
-        (_, steps @ [_, ..]) => Filter::any_of(steps),
+        // Steps say what matches; a filter beside them says what all steps have in common.
+        (None, steps @ [_, ..]) => Filter::any_of(steps),
+        (Some(filter), steps @ [_, ..]) => compile("filter", filter)?.and(Filter::any_of(steps)),
         (Some(filter), []) => compile("filter", filter)?,
         (None, []) => return Err("filter: is missing".to_owned()),
     };

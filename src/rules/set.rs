@@ -24,7 +24,9 @@ impl RuleSet {
                 Some(mut actions) => {
                     actions.sort_unstable();
                     actions.dedup();
-                    actions.into_iter().for_each(|action| by_action.entry(action).or_default().push(n));
+                    for action in actions {
+                        by_action.entry(action).or_default().push(n);
+                    }
                 }
                 None => always.push(n),
             }

@@ -206,7 +206,7 @@ fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn F
         // The window of a match reaches into the bucket before at most.
         let buckets = group.buckets.range(at - 1..=at).map(|(_, bucket)| bucket).rev();
         let kept = Bucket {
-            latest: buckets.flat_map(|it| &it.latest).filter(|it| keys.binary_search(&it.1).is_ok()).cloned().take(EVENTS_MAX).collect(),
+            latest: buckets.flat_map(|it| &it.latest).filter(|it| keys.binary_search(&it.1).is_ok()).take(EVENTS_MAX).cloned().collect(),
             ..Bucket::default()
         };
         each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &kept));

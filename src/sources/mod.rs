@@ -45,6 +45,7 @@ pub struct SetAside {
 
 /// One handed-over payload.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct Delivery {
     /// The source's name.
     pub source: String,

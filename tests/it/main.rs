@@ -8,6 +8,7 @@ mod generated;
 mod identity;
 mod kills;
 mod queue;
+mod rules;
 mod secrets;
 mod store_faults;
 mod support;

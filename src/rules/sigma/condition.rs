@@ -122,7 +122,8 @@ impl<'c> Parser<'c> {
             _ => name == pattern,
         };
         let searches = self.detection.iter().filter(|(name, _)| *name != "condition" && is_named(name));
-        let parts: Vec<_> = searches.map(|(name, it)| part(it, self.lists).map_err(|what| format!("{name}: {what}"))).collect::<Result<_, _>>()?;
+        let parts: Vec<_> =
+            searches.map(|(name, it)| part(it, self.lists).map_err(|what| format!("{name}: {what}"))).collect::<Result<_, _>>()?;
         if parts.is_empty() { Err(format!("condition: no search is called `{pattern}`")) } else { Ok(parts) }
     }
 }

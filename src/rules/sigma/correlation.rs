@@ -35,7 +35,9 @@ pub(super) fn rule(document: &Map<String, Value>, path: &Path, others: &mut [(Ve
     let groups = it.get("group-by").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     rule.aggregates = groups.map(|path| Field::new(path).map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
     let stay = it.get("generate").or_else(|| document.get("generate")).and_then(Value::as_bool).unwrap_or(false);
-    named.iter().for_each(|n| others[*n].1.is_live &= stay);
+    for n in named {
+        others[n].1.is_live &= stay;
+    }
     Ok(rule)
 }
 
@@ -62,7 +64,10 @@ fn at_least(it: &Map<String, Value>) -> Result<u64, String> {
     if let Some(other) = condition.keys().find(|it| !matches!(it.as_str(), "gte" | "gt" | "field")) {
         return Err(format!("correlation: the condition `{other}` holds for windows that are not full, so it is never decided; gte or gt"));
     }
-    number("gte").or_else(|| number("gt").map(|n| n + 1)).filter(|n| *n > 0).ok_or_else(|| "correlation: the condition needs gte or gt".to_owned())
+    number("gte")
+        .or_else(|| number("gt").map(|n| n + 1))
+        .filter(|n| *n > 0)
+        .ok_or_else(|| "correlation: the condition needs gte or gt".to_owned())
 }
 
 fn types_of(all: impl Iterator<Item = &'static [EventType]>) -> &'static [EventType] {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 /// What a field's modifiers say.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a modifier that is there or not")]
 struct Modifiers {
     contains: bool,
     starts: bool,

@@ -69,14 +69,7 @@ fn rule(document: &Map<String, Value>, path: &Path, lists: &Lists) -> Result<Rul
 }
 
 /// What every document has in common.
-fn of(
-    document: &Map<String, Value>,
-    path: &Path,
-    types: &'static [EventType],
-    filter: Filter,
-    trigger: Trigger,
-    window_ms: i64,
-) -> Rule {
+fn of(document: &Map<String, Value>, path: &Path, types: &'static [EventType], filter: Filter, trigger: Trigger, window_ms: i64) -> Rule {
     let text = |key| string(document, key).unwrap_or("").to_owned();
     let tags = document.get("tags").and_then(Value::as_array).into_iter().flatten();
     Rule {
@@ -106,7 +99,9 @@ fn event_types(logsource: &Value) -> Result<&'static [EventType], String> {
     let part = |name: &str| logsource.get(name).and_then(Value::as_str);
     match (part("product"), part("service"), part("category")) {
         (Some("aws"), Some("cloudtrail"), _) => Ok(&[EventType::CloudTrail]),
-        (Some("kubernetes"), Some("audit"), _) | (Some("kubernetes"), None, Some("application" | "audit")) => Ok(&[EventType::KubernetesAudit]),
+        (Some("kubernetes"), Some("audit"), _) | (Some("kubernetes"), None, Some("application" | "audit")) => {
+            Ok(&[EventType::KubernetesAudit])
+        }
         (product, service, category) => {
             let said: Vec<_> = [("product", product), ("service", service), ("category", category)]
                 .iter()
