@@ -71,6 +71,10 @@ pub trait Row {
     }
     /// Calls `each` with type, name, ARN and account of every resource; absent parts are empty.
     fn resources(&self, each: &mut dyn FnMut([&str; 4]));
+    /// The nodes of the native record, where they are at hand: else whoever needs them scans it.
+    fn tape(&self) -> Option<&crate::json::Tape> {
+        None
+    }
     /// The members that the whole delivery shares, up to `"index":`, ready to write. None: to be made from the columns.
     fn shared_json(&self) -> Option<&str> {
         None
@@ -168,6 +172,8 @@ pub struct Event<'a> {
     pub groups: Vec<Cow<'a, str>>,
     /// `raw`: compact, masked.
     pub raw: Cow<'a, str>,
+    /// Its nodes.
+    pub tape: Option<&'a crate::json::Tape>,
     vals: [Val<'a>; FREE],
     present: u64,
 }
@@ -192,6 +198,7 @@ impl<'a> Event<'a> {
             resources: Vec::new(),
             groups: Vec::new(),
             raw,
+            tape: None,
             vals: [const { Val::Null }; FREE],
             present: 0,
         }
@@ -244,6 +251,10 @@ impl Row for Event<'_> {
 
     fn resources(&self, each: &mut dyn FnMut([&str; 4])) {
         self.resources.iter().for_each(|it| each([&it.kind, &it.name, &it.arn, &it.account_id]));
+    }
+
+    fn tape(&self) -> Option<&crate::json::Tape> {
+        self.tape
     }
 
     fn present(&self) -> u64 {

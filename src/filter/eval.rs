@@ -119,6 +119,9 @@ fn column_value<R: Row>(col: Col, row: &R, test: &mut dyn FnMut(&Found<'_>) -> b
 
 fn raw_value<R: Row>(path: &[Segment], row: &R, scratch: &mut Scratch, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
     let Val::Text(raw) = row.val(Col::Raw) else { return false };
+    if let Some(tape) = row.tape() {
+        return walk(tape, &raw, 0, path, test);
+    }
     if !scratch.is_scanned {
         // What is stored was scanned before; should it not scan, it has no members.
         if scratch.scanner.scan(raw.as_bytes(), 0, &mut scratch.tape).is_err() {

@@ -83,6 +83,7 @@ pub(super) fn event<'s>(
     let it = members(&look);
     let mut event = Event::new(EventType::CloudTrail, context, index, Cow::Borrowed(text));
     event.flags = flags;
+    event.tape = Some(tape);
     event.set(Col::CloudProvider, Val::of("aws"));
 
     principal::set(&mut event, &look, it.identity);

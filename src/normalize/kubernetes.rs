@@ -61,6 +61,7 @@ pub(super) fn audit<'s>(text: &'s str, tape: &'s Tape, context: &'s Context, ind
     let it = members(&look);
     let mut event = Event::new(EventType::KubernetesAudit, context, index, Cow::Borrowed(text));
     event.flags = flags;
+    event.tape = Some(tape);
     event.set(Col::CloudProvider, Val::of("kubernetes"));
     if !context.cluster.is_empty() {
         event.set(Col::Cluster, Val::of(&context.cluster));
