@@ -7,6 +7,7 @@ use crate::event::Label;
 use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Settings, SourceSettings};
+use crate::rules::{RuleSet, Source, load};
 use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory};
 use crate::store::{Counts, Store, StoreError, StoreOptions};
 use std::collections::HashMap;
@@ -45,24 +46,26 @@ pub struct RunOptions {
 
 /// Runs until a signal, or until all is read when draining; returns this run's sum.
 pub async fn run(config: Config, options: RunOptions) -> Result<Counts, AppError> {
+    let rules = Arc::new(rules(&config)?);
     let store_options = StoreOptions {
+        rules: Arc::clone(&rules),
         retention_hours: i64::from(config.retention_hours),
         clock: options.clock.clone(),
         ..StoreOptions::new(&config.data_dir)
     };
     let store = Store::open(store_options)?;
-    let result = run_on(&store, config, options).await;
+    let result = run_on(&store, config, rules, options).await;
     // Also after an error: the threads end, and the lock is given back.
     let closing = store.clone();
     let _ = tokio::task::spawn_blocking(move || closing.close()).await;
     result
 }
 
-async fn run_on(store: &Store, config: Config, options: RunOptions) -> Result<Counts, AppError> {
+async fn run_on(store: &Store, config: Config, rules: Arc<RuleSet>, options: RunOptions) -> Result<Counts, AppError> {
     let before = sum(store);
     let metrics = Arc::new(Metrics::default());
     let health = Arc::new(Health::default());
-    let settings = settings(store, &config).await?;
+    let settings = Settings { rules, ..settings(store, &config).await? };
     let pipeline = Pipeline::new(store.clone(), settings, options.clock.clone(), Arc::clone(&metrics));
     let (stop, stopped) = watch::channel(false);
     let at = Surroundings {
@@ -122,6 +125,20 @@ async fn signal() {
     }
 }
 
+/// The rules of the configuration. One that does not load is said, and the others run.
+fn rules(config: &Config) -> Result<RuleSet, AppError> {
+    let Some(settings) = &config.rules else { return Ok(RuleSet::default()) };
+    let lists = config.read_lists().map_err(AppError::Config)?;
+    let builtin = settings.builtin.then_some(Source::Builtin);
+    let sources: Vec<_> = builtin.into_iter().chain(settings.directories.iter().cloned().map(Source::Path)).collect();
+    let loaded = load(&sources, &lists);
+    for problem in &loaded.problems {
+        tracing::error!(file = %problem.file.display(), "rule not loaded: {}", problem.what);
+    }
+    tracing::info!(rules = loaded.rules.len(), not_loaded = loaded.problems.len(), "rules");
+    Ok(RuleSet::new(loaded.rules))
+}
+
 async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> {
     let lists = config.read_lists().map_err(AppError::Config)?;
     let mut sources = HashMap::new();
@@ -136,7 +153,7 @@ async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> 
         labels: it.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
     };
     let accounts = config.accounts.iter().map(|(id, it)| (id.clone(), label(it))).collect();
-    Ok(Settings { organization_id: config.organization_id.clone(), accounts: Arc::new(accounts), sources })
+    Ok(Settings { organization_id: config.organization_id.clone(), accounts: Arc::new(accounts), sources, ..Settings::default() })
 }
 
 async fn open_admin(config: &Config, admin: Admin, stop: watch::Receiver<bool>) -> Result<Option<tokio::task::JoinHandle<()>>, AppError> {

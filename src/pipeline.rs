@@ -7,6 +7,7 @@ use crate::event::{Context, Event, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
+use crate::rules::{Hit, RuleSet, shared_json};
 use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, MEMORY_BYTES_MAX, NotTaken, Outcome};
 use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub organization_id: String,
     /// What is known of accounts.
     pub accounts: Arc<HashMap<String, Label>>,
+    /// The rules that every event is shown to.
+    pub rules: Arc<RuleSet>,
     /// By the source's name.
     pub sources: HashMap<String, SourceSettings>,
 }
@@ -79,11 +82,12 @@ struct Worker {
     buffers: Buffers,
     normalizer: Normalizer,
     scratch: Scratch,
+    found: Vec<usize>,
 }
 
 impl Worker {
     fn new() -> Self {
-        Self { buffers: Buffers::new(watched_keys()), normalizer: Normalizer::default(), scratch: Scratch::default() }
+        Self { buffers: Buffers::new(watched_keys()), normalizer: Normalizer::default(), scratch: Scratch::default(), found: Vec::new() }
     }
 }
 
@@ -248,12 +252,13 @@ impl<'p> Run<'p> {
         while let Some(item) = records.next()? {
             match item {
                 Item::Record(record) => {
-                    let event = worker.normalizer.event(&record, &context);
+                    let mut event = worker.normalizer.event(&record, &context);
                     if self.drop.iter().any(|it| it.matches(&event, &mut worker.scratch)) {
                         self.intake.filtered += 1;
                         continue;
                     }
-                    if !self.push(&event) {
+                    let hits = hits(&self.inner.settings.rules, &mut event, &mut worker.scratch, &mut worker.found);
+                    if !self.push(&event, hits) {
                         return Ok(None);
                     }
                 }
@@ -266,13 +271,14 @@ impl<'p> Run<'p> {
     }
 
     /// Adds an event to the batch of its type, and sends a full one off. False: the store has given up.
-    fn push(&mut self, event: &Event<'_>) -> bool {
+    fn push(&mut self, event: &Event<'_>, hits: Vec<Hit>) -> bool {
         let at = self.batches.iter().position(|it| it.event_type == event.event_type).unwrap_or_else(|| {
             self.batches.push(Batch::recycled(event.event_type));
             self.batches.len() - 1
         });
         let batch = &mut self.batches[at];
         batch.push(event);
+        hits.into_iter().for_each(|hit| batch.hit(hit));
         if batch.raw_bytes() < BATCH_RAW_BYTES && batch.len() < BATCH_EVENTS {
             return true;
         }
@@ -325,6 +331,17 @@ impl<'p> Run<'p> {
             Decoded::Small(Box::new(self.intake))
         }
     }
+}
+
+/// Asks the rules; the event is told which of them match.
+fn hits(rules: &RuleSet, event: &mut Event<'_>, scratch: &mut Scratch, found: &mut Vec<usize>) -> Vec<Hit> {
+    rules.matches(event, scratch, found);
+    if found.is_empty() {
+        return Vec::new();
+    }
+    event.rule_matches = found.iter().map(|n| rules.rules[*n].id.clone()).collect();
+    let json = shared_json(event);
+    found.iter().map(|n| Hit::new(rules, *n, event, &json, scratch)).collect()
 }
 
 /// The beginning of bytes, masked: as much as the quarantine keeps.

@@ -16,8 +16,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("decode", &[]),
     ("normalize", &["decode", "event"]),
     ("rules", &["event", "filter"]),
-    ("store", &["event", "filter"]),
-    ("pipeline", &["sources", "decode", "event", "filter", "normalize", "store"]),
+    ("store", &["event", "filter", "rules"]),
+    ("pipeline", &["sources", "decode", "event", "filter", "normalize", "rules", "store"]),
     ("admin", &["sources", "store"]),
 ];
 /// `app` builds everything and `config` holds the settings of every module.

@@ -33,6 +33,9 @@ pub(super) enum Command {
     Rules(RulesArgs),
     /// Finds stored events, newest first.
     Search(SearchArgs),
+    /// What the rules raised: kept a year, dismissed but never deleted.
+    #[command(subcommand)]
+    Alerts(AlertsCommand),
     /// What could not become events.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
@@ -139,6 +142,72 @@ pub(super) enum RulesCommand {
     Lint,
     /// Runs the tests that rules bring.
     Test,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AlertsCommand {
+    /// Prints the alerts, newest first.
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Those that were dismissed as well.
+        #[arg(long)]
+        dismissed: bool,
+        /// How alerts are printed.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Prints one alert with its events.
+    Show {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        data: DataArgs,
+        /// How it is printed.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Dismisses an alert. It stays, and the next match in its window opens a new one.
+    Dismiss {
+        /// Its id.
+        id: String,
+        /// Why.
+        #[arg(long, value_enum)]
+        reason: DismissReason,
+        /// Why, in words.
+        #[arg(long)]
+        text: Option<String>,
+        /// Who dismisses it.
+        #[arg(long)]
+        by: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+/// Why an alert is dismissed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DismissReason {
+    /// It is what the business does.
+    BusinessOp,
+    /// The company's policy allows it.
+    CompanyPolicy,
+    /// It was maintenance.
+    Maintenance,
+    /// Something else: say what with --text.
+    Other,
+}
+
+impl DismissReason {
+    /// Its name in an alert.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::BusinessOp => "BUSINESS_OP",
+            Self::CompanyPolicy => "COMPANY_POLICY",
+            Self::Maintenance => "MAINTENANCE",
+            Self::Other => "OTHER",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::event::{Context, Event, EventType, Row};
 use crate::filter::{Field, Scratch};
 use crate::json::push_quoted;
-use crate::rules::{Alert, Hit, RuleSet, Tally};
+use crate::rules::{Alert, Hit, RuleSet, Tally, shared_json};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,11 +31,15 @@ struct Native {
 impl Visitor for Hunter<'_> {
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         self.set.matches(event, &mut self.scratch, &mut self.found);
+        if self.found.is_empty() {
+            return;
+        }
+        let json = self.tally.map(|_| shared_json(event)).unwrap_or_default();
         for rule in std::mem::take(&mut self.found) {
             match self.tally {
                 Some(tally) => {
-                    let hit = Hit::new(self.set, rule, event, &mut self.scratch);
-                    tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.set, hit);
+                    let hit = Hit::new(self.set, rule, event, &json, &mut self.scratch);
+                    tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.set, &hit);
                 }
                 None => self.write_match(rule, event, out),
             }

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod alerts;
 mod args;
 mod data;
 mod demo;
@@ -48,6 +49,7 @@ fn command(command: Command) -> Result<Exit, Failure> {
         Command::Hunt(args) => hunt::hunt(&args),
         Command::Rules(args) => rules::rules(&args),
         Command::Search(args) => search::search(&args),
+        Command::Alerts(command) => alerts::alerts(command),
         Command::Quarantine(command) => quarantine::quarantine(command),
         Command::Config(command) => config(command),
         Command::Backup(args) => {

@@ -24,6 +24,9 @@ pub struct Config {
     /// Lookup lists that filters name as `@name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, ListConfig>,
+    /// What events are looked at for. Without it no rule runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RulesConfig>,
     /// Probes and metrics. Off where it is not configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<AdminConfig>,
@@ -41,6 +44,22 @@ fn retention_hours() -> u32 {
 
 fn shutdown_timeout_secs() -> u64 {
     25
+}
+
+/// Where rules are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RulesConfig {
+    /// Folders with rule files, ours or Sigma's.
+    #[serde(default)]
+    pub directories: Vec<PathBuf>,
+    /// Whether the rules that come with the program run.
+    #[serde(default = "yes")]
+    pub builtin: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One source.

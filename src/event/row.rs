@@ -170,6 +170,8 @@ pub struct Event<'a> {
     pub resources: Vec<Resource<'a>>,
     /// The caller's groups.
     pub groups: Vec<Cow<'a, str>>,
+    /// Ids of the rules that match it.
+    pub rule_matches: Vec<String>,
     /// `raw`: compact, masked.
     pub raw: Cow<'a, str>,
     /// Its nodes.
@@ -197,6 +199,7 @@ impl<'a> Event<'a> {
             label: None,
             resources: Vec::new(),
             groups: Vec::new(),
+            rule_matches: Vec::new(),
             raw,
             tape: None,
             vals: [const { Val::Null }; FREE],
@@ -223,6 +226,11 @@ impl<'a> Event<'a> {
     pub fn get(&self, col: Col) -> &Val<'a> {
         const NULL: Val<'static> = Val::Null;
         (col as usize).checked_sub(FREE_FROM).and_then(|at| self.vals.get(at)).unwrap_or(&NULL)
+    }
+
+    /// `match_state`.
+    pub fn match_state(&self) -> &'static str {
+        if self.rule_matches.is_empty() { "UNMATCHED" } else { "MATCHED" }
     }
 
     /// Every column that was set one by one, with its value.
@@ -278,8 +286,9 @@ impl Row for Event<'_> {
             Col::OriginSource => Val::of(&self.context.source),
             Col::OriginUri => Val::of(&self.context.uri),
             Col::OriginIndex => Val::Int(self.index as i64),
-            Col::MatchState => Val::of("UNMATCHED"),
-            Col::NumMatched | Col::NumSuppressed => Val::Int(0),
+            Col::MatchState => Val::of(self.match_state()),
+            Col::NumMatched => Val::Int(self.rule_matches.len() as i64),
+            Col::NumSuppressed => Val::Int(0),
             Col::Raw => Val::of(&self.raw),
             Col::FieldsVersion => Val::Int(super::FIELDS_VERSION),
             Col::AccountName => self.label.and_then(|it| it.name.as_deref()).map_or(Val::Null, Val::of),
@@ -300,6 +309,7 @@ impl Row for Event<'_> {
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {
         match col {
             Col::FlagNames => self.flags.names().for_each(each),
+            Col::RuleMatches => self.rule_matches.iter().for_each(|it| each(it)),
             Col::UserGroups => self.groups.iter().for_each(|it| each(it)),
             Col::ResourcesType => self.resources.iter().for_each(|it| each(&it.kind)),
             Col::ResourcesName => self.resources.iter().for_each(|it| each(&it.name)),

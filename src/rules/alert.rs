@@ -35,11 +35,13 @@ pub struct Alert {
 
 impl Alert {
     /// The id of the alert of these.
-    pub(super) fn id_of(rule: &Rule, aggregates: &[String], bucket: i64) -> EventId {
+    /// `generation` counts how often an alert of these was dismissed before.
+    pub fn id_of(rule: &Rule, aggregates: &[String], bucket: i64, generation: u32) -> EventId {
         let mut parts = vec!["alert", rule.id.as_str()];
-        let bucket = bucket.to_string();
+        let (bucket, generation) = (bucket.to_string(), generation.to_string());
         parts.extend(aggregates.iter().map(String::as_str));
         parts.push(&bucket);
+        parts.push(&generation);
         EventId::of(&parts)
     }
 

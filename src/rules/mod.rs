@@ -17,4 +17,5 @@ pub use alert::Alert;
 pub use load::{Loaded, Problem, Source, load};
 pub use rule::{Rule, RuleCase, Trigger};
 pub use set::RuleSet;
-pub use tally::{GROUPS_MAX, Hit, Tally};
+pub use tally::{Bucket, EVENTS_MAX, GROUPS_MAX, Group, Hit, Kept, Tally, decide, shared_json};
+pub use window::{Match, tidy};

@@ -3,13 +3,14 @@
 use super::alert::Alert;
 use super::rule::{Rule, Trigger};
 use super::set::RuleSet;
-use super::window::{self, Match};
+use super::window::{self, Match, tidy};
 use crate::event::{Event, EventType, write_json};
 use crate::filter::{Field, Scratch};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Events that an alert keeps whole: the latest.
-const EVENTS_MAX: usize = 10;
+pub const EVENTS_MAX: usize = 10;
 /// Different aggregate values of one rule that are kept apart; further ones are counted as overflow.
 pub const GROUPS_MAX: usize = 100_000;
 /// Matches of a stateful rule that are kept for one set of aggregate values; further ones are counted as overflow.
@@ -23,33 +24,53 @@ pub struct Hit {
     of: Match,
     values: Vec<String>,
     title: String,
-    json: String,
+    json: Arc<str>,
+}
+
+/// An event that is kept whole.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Event time, ms.
+    pub time: i64,
+    /// What counts once.
+    pub key: u128,
+    /// The rule's title with its values.
+    pub title: String,
+    /// The event as JSON.
+    pub json: Arc<str>,
 }
 
 /// What one window of one set of aggregate values holds.
 #[derive(Debug, Default)]
-struct Bucket {
-    count: u64,
-    first: i64,
-    last: i64,
-    latest: Vec<(i64, u128, String, String)>,
+pub struct Bucket {
+    /// Matches.
+    pub count: u64,
+    /// Time of the first, ms.
+    pub first: i64,
+    /// Time of the last, ms.
+    pub last: i64,
+    /// The latest, newest first.
+    pub latest: Vec<Kept>,
 }
 
 impl Bucket {
     /// Keeps the event if it is among the latest; of equal times the larger key, so that the order does not matter.
-    fn keep(&mut self, time: i64, key: u128, title: String, json: String) {
-        let at = self.latest.partition_point(|(t, k, ..)| (*t, *k) > (time, key));
+    fn keep(&mut self, kept: Kept) {
+        let at = self.latest.partition_point(|it| (it.time, it.key) > (kept.time, kept.key));
         if at < EVENTS_MAX {
-            self.latest.insert(at, (time, key, title, json));
+            self.latest.insert(at, kept);
             self.latest.truncate(EVENTS_MAX);
         }
     }
 }
 
+/// The matches of one rule that have the same aggregate values.
 #[derive(Debug, Default)]
-struct Group {
-    buckets: BTreeMap<i64, Bucket>,
-    matches: Vec<Match>,
+pub struct Group {
+    /// By the number of their window: event time over its length.
+    pub buckets: BTreeMap<i64, Bucket>,
+    /// All of them, where the rule has a state.
+    pub matches: Vec<Match>,
 }
 
 /// All matches of a hunt.
@@ -64,25 +85,30 @@ pub struct Tally {
 }
 
 impl Hit {
-    /// What a rule needs of an event that matches it.
-    pub fn new(set: &RuleSet, rule: usize, event: &Event<'_>, scratch: &mut Scratch) -> Self {
+    /// What a rule needs of an event that matches it; `json` is the event, written once for all of its rules.
+    pub fn new(set: &RuleSet, rule: usize, event: &Event<'_>, json: &Arc<str>, scratch: &mut Scratch) -> Self {
         let it = &set.rules[rule];
         let text = |field: &Field, scratch: &mut Scratch| field.values(event, scratch).join(",");
         let aggregates = it.aggregates.iter().map(|field| text(field, scratch)).collect();
         let values = it.trigger.field().map(|field| field.values(event, scratch)).unwrap_or_default();
         let steps = it.trigger.steps().iter().enumerate();
         let steps = steps.fold(0, |bits, (n, step)| bits | u32::from(step.matches(event, scratch)) << n);
-        let mut json = Vec::new();
-        write_json(event, &mut json);
         Self {
             rule,
             aggregates,
             of: Match { time: event.event_time, key: request(event, scratch), steps, value: 0 },
             values,
             title: title(it, event, scratch),
-            json: String::from_utf8(json).unwrap_or_default(),
+            json: Arc::clone(json),
         }
     }
+}
+
+/// The event as JSON, to be shared.
+pub fn shared_json(event: &Event<'_>) -> Arc<str> {
+    let mut json = Vec::new();
+    write_json(event, &mut json);
+    String::from_utf8(json).unwrap_or_default().into()
 }
 
 /// What counts once: a request to Kubernetes, whatever its stages; else the event.
@@ -123,7 +149,7 @@ impl Tally {
     }
 
     /// Counts a match.
-    pub fn add(&mut self, set: &RuleSet, hit: Hit) {
+    pub fn add(&mut self, set: &RuleSet, hit: &Hit) {
         let rule = &set.rules[hit.rule];
         self.matches[hit.rule] += 1;
         if !rule.is_live {
@@ -134,14 +160,14 @@ impl Tally {
             self.overflow[hit.rule] += 1;
             return;
         }
-        let group = groups.entry(hit.aggregates).or_default();
+        let group = groups.entry(hit.aggregates.clone()).or_default();
         let bucket = group.buckets.entry(hit.of.time.div_euclid(rule.window_ms)).or_default();
         (bucket.first, bucket.last) = match bucket.count {
             0 => (hit.of.time, hit.of.time),
             _ => (bucket.first.min(hit.of.time), bucket.last.max(hit.of.time)),
         };
         bucket.count += 1;
-        bucket.keep(hit.of.time, hit.of.key, hit.title, hit.json);
+        bucket.keep(Kept { time: hit.of.time, key: hit.of.key, title: hit.title.clone(), json: Arc::clone(&hit.json) });
         if matches!(rule.trigger, Trigger::Each) {
             return;
         }
@@ -151,34 +177,44 @@ impl Tally {
             group.matches.push(hit.of);
         }
         // A match without a value of the field that counts has nothing to count.
-        for value in hit.values {
+        for value in &hit.values {
             let next = self.values.len() as u32;
-            let value = *self.values.entry(value).or_insert(next);
+            let value = *self.values.entry(value.clone()).or_insert(next);
             group.matches.push(Match { value, ..hit.of });
         }
     }
 
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.groups.iter().all(HashMap::is_empty)
+    }
+
+    /// The values that matches name by number.
+    pub fn values(&self) -> Vec<String> {
+        let mut values: Vec<_> = self.values.iter().collect();
+        values.sort_unstable_by_key(|(_, n)| **n);
+        values.into_iter().map(|(value, _)| value.clone()).collect()
+    }
+
+    /// Everything that was gathered: the rule's number, the aggregate values, their matches; in a fixed order.
+    pub fn into_groups(self) -> Vec<(usize, Vec<String>, Group)> {
+        let of_rule = |(n, groups): (usize, HashMap<Vec<String>, Group>)| groups.into_iter().map(move |(key, group)| (n, key, group));
+        let mut all: Vec<_> = self.groups.into_iter().enumerate().flat_map(of_rule).collect();
+        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        all
+    }
+
     /// All alerts, in the order of rules, aggregate values and time.
-    pub fn finish(mut self, set: &RuleSet, each: &mut dyn FnMut(&Alert)) {
-        for (n, rule) in set.rules.iter().enumerate() {
-            let mut groups: Vec<_> = std::mem::take(&mut self.groups[n]).into_iter().collect();
-            groups.sort_by(|a, b| a.0.cmp(&b.0));
-            for (aggregates, group) in groups {
-                alerts(rule, &aggregates, group, each);
-            }
+    pub fn finish(self, set: &RuleSet, each: &mut dyn FnMut(&Alert)) {
+        for (n, aggregates, group) in self.into_groups() {
+            alerts(&set.rules[n], &aggregates, group, each);
         }
     }
 }
 
-fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn FnMut(&Alert)) {
-    if matches!(rule.trigger, Trigger::Each) {
-        for (at, bucket) in &group.buckets {
-            each(&alert(rule, aggregates, *at, (bucket.count, bucket.first, bucket.last), bucket));
-        }
-        return;
-    }
-    window::tidy(&mut group.matches);
-    let matches = &group.matches;
+/// Of a stateful rule's matches (sorted and without repeats, see [`tidy`]) those that count, by the window of the
+/// alert that they are part of. Windows without an alert are not there.
+pub fn decide(rule: &Rule, matches: &[Match]) -> BTreeMap<i64, Vec<usize>> {
     let window_ms = rule.window_ms;
     let qualifying = match &rule.trigger {
         Trigger::Each => Vec::new(),
@@ -192,12 +228,25 @@ fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn F
     for at in qualifying {
         by_bucket.entry(matches[at].time.div_euclid(window_ms)).or_default().push(at);
     }
-    for (at, qualifying) in by_bucket {
-        // What was first seen is one event, not all that came before it.
-        let covered = match rule.trigger {
-            Trigger::FirstSeen(..) => qualifying,
-            _ => window::covered(matches, &qualifying, window_ms),
-        };
+    // What was first seen is one event, not all that came before it.
+    if !matches!(rule.trigger, Trigger::FirstSeen(..)) {
+        for of_bucket in by_bucket.values_mut() {
+            *of_bucket = window::covered(matches, of_bucket, window_ms);
+        }
+    }
+    by_bucket
+}
+
+fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn FnMut(&Alert)) {
+    if matches!(rule.trigger, Trigger::Each) {
+        for (at, bucket) in &group.buckets {
+            each(&alert(rule, aggregates, *at, (bucket.count, bucket.first, bucket.last), &bucket.latest));
+        }
+        return;
+    }
+    tidy(&mut group.matches);
+    let matches = &group.matches;
+    for (at, covered) in decide(rule, matches) {
         let mut keys: Vec<u128> = covered.iter().map(|n| matches[*n].key).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -205,19 +254,17 @@ fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn F
         let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
         // The window of a match reaches into the bucket before at most.
         let buckets = group.buckets.range(at - 1..=at).map(|(_, bucket)| bucket).rev();
-        let kept = Bucket {
-            latest: buckets.flat_map(|it| &it.latest).filter(|it| keys.binary_search(&it.1).is_ok()).take(EVENTS_MAX).cloned().collect(),
-            ..Bucket::default()
-        };
-        each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &kept));
+        let counts = |it: &&Kept| keys.binary_search(&it.key).is_ok();
+        let latest: Vec<Kept> = buckets.flat_map(|it| &it.latest).filter(counts).take(EVENTS_MAX).cloned().collect();
+        each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &latest));
     }
 }
 
-fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64, i64, i64), bucket: &Bucket) -> Alert {
+fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64, i64, i64), latest: &[Kept]) -> Alert {
     Alert {
-        id: Alert::id_of(rule, aggregates, at),
+        id: Alert::id_of(rule, aggregates, at, 0),
         rule_id: rule.id.clone(),
-        title: bucket.latest.first().map_or_else(|| rule.title.clone(), |it| it.2.clone()),
+        title: latest.first().map_or_else(|| rule.title.clone(), |it| it.title.clone()),
         severity: rule.severity,
         tags: rule.tags.clone(),
         window_start: at * rule.window_ms,
@@ -226,6 +273,6 @@ fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64
         last_event_time: last,
         count,
         aggregates: rule.aggregates.iter().map(|it| it.path.clone()).zip(aggregates.iter().cloned()).collect(),
-        events: bucket.latest.iter().map(|it| it.3.clone()).collect(),
+        events: latest.iter().map(|it| it.json.to_string()).collect(),
     }
 }

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 
 /// One match of a stateful rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Match {
+pub struct Match {
     /// Event time, ms.
-    pub(super) time: i64,
+    pub time: i64,
     /// What counts once: the event, or the request that it is a stage of.
-    pub(super) key: u128,
+    pub key: u128,
     /// A bit for each step that it matches.
-    pub(super) steps: u32,
+    pub steps: u32,
     /// The number of its value, where values count.
-    pub(super) value: u32,
+    pub value: u32,
 }
 
 /// Sorts matches and leaves out what counts twice; stages of one request become one match at the earliest time.
-pub(super) fn tidy(matches: &mut Vec<Match>) {
+pub fn tidy(matches: &mut Vec<Match>) {
     matches.sort_unstable();
     let mut first: HashMap<(u128, u32), usize> = HashMap::new();
     let mut kept: Vec<Match> = Vec::with_capacity(matches.len());

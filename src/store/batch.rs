@@ -2,9 +2,10 @@
 
 use crate::event::column::{ALL, Kind};
 use crate::event::{Col, Event, EventId, EventType, Flags, Row, Val};
+use crate::rules::Hit;
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Batches kept for their room: growing afresh each time costs a tenth of the CPU and twice the memory.
 const POOLED_MAX: usize = 4;
@@ -169,6 +170,8 @@ pub struct Batch {
     pub insert_times: Vec<i64>,
     /// What is unusual about them.
     pub flags: Vec<Flags>,
+    /// What rules matched, by row; not written with the events.
+    pub hits: Vec<(u32, Arc<Hit>)>,
     pub(super) columns: Vec<Column>,
 }
 
@@ -183,6 +186,7 @@ impl Batch {
             event_times: Vec::new(),
             insert_times: Vec::new(),
             flags: Vec::new(),
+            hits: Vec::new(),
             columns,
         }
     }
@@ -212,6 +216,7 @@ impl Batch {
         self.event_times.clear();
         self.insert_times.clear();
         self.flags.clear();
+        self.hits.clear();
         for column in &mut self.columns {
             match column {
                 Column::None => {}
@@ -225,6 +230,13 @@ impl Batch {
                     list.items.clear();
                 }
             }
+        }
+    }
+
+    /// Notes what a rule found in the last event.
+    pub fn hit(&mut self, hit: Hit) {
+        if let Some(row) = self.len().checked_sub(1) {
+            self.hits.push((row as u32, Arc::new(hit)));
         }
     }
 
@@ -272,8 +284,9 @@ impl Batch {
         self.set_text(row, Col::OriginSource, &context.source);
         self.set_text(row, Col::OriginUri, &context.uri);
         self.set(row, Col::OriginIndex, &Val::Int(event.index as i64));
-        self.set_text(row, Col::MatchState, "UNMATCHED");
-        self.set(row, Col::NumMatched, &Val::Int(0));
+        self.set_text(row, Col::MatchState, event.match_state());
+        self.set(row, Col::NumMatched, &Val::Int(event.rule_matches.len() as i64));
+        event.rule_matches.iter().for_each(|it| self.push_item(row, Col::RuleMatches, it));
         self.set(row, Col::NumSuppressed, &Val::Int(0));
         self.set_text(row, Col::Raw, &event.raw);
         self.set(row, Col::FieldsVersion, &Val::Int(crate::event::FIELDS_VERSION));
@@ -332,6 +345,8 @@ impl Batch {
         self.event_times.extend_from_slice(&other.event_times[range.clone()]);
         self.insert_times.extend_from_slice(&other.insert_times[range.clone()]);
         self.flags.extend_from_slice(&other.flags[range.clone()]);
+        let in_range = other.hits.iter().filter(|(row, _)| range.contains(&(*row as usize)));
+        self.hits.extend(in_range.map(|(row, hit)| (row - range.start as u32 + rows as u32, Arc::clone(hit))));
         for (to, from) in self.columns.iter_mut().zip(&other.columns) {
             match (to, from) {
                 (Column::Text(to), Column::Text(from)) => to.append(rows, from, range.clone()),

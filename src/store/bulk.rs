@@ -12,8 +12,9 @@ use super::intake::{Counts, Intake, Verdict};
 use super::runs::{Run, write_run};
 use super::seal::Sorter;
 use super::state::{self, Segment};
-use super::{Batch, StoreError};
+use super::{Batch, StoreError, alerts};
 use crate::clock::Stopwatch;
+use crate::rules::Tally;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,6 +87,8 @@ struct Session<'s> {
     taken: Vec<Intake>,
     verdicts: Vec<Verdict>,
     replies: Vec<Reply>,
+    /// What rules found, gathered: it does not grow with what comes.
+    tally: Tally,
     rows: u64,
     now: i64,
 }
@@ -101,6 +104,7 @@ impl<'s> Session<'s> {
             taken: Vec::new(),
             verdicts: Vec::new(),
             replies: Vec::new(),
+            tally: Tally::new(&shared.options.rules),
             rows: 0,
             now: shared.clock.now_ms(),
         }
@@ -225,6 +229,7 @@ impl Committer {
                 let runs = session.abandon();
                 self.ids.remove_runs(&runs);
                 session.pending = IdSet::default();
+                session.tally = Tally::new(&session.shared.options.rules);
                 session.took(end, Verdict::AlreadyRead);
                 return Ok(());
             }
@@ -245,6 +250,7 @@ impl Committer {
         }
         let rows = kept(batch, &keep, session.now, counts);
         session.rows += rows.len() as u64;
+        rows.hits.iter().for_each(|(_, hit)| session.tally.add(&session.shared.options.rules, hit));
         session.sorter.add(rows)?;
         if session.sorter.rows_max() >= FILE_ROWS {
             session.end_files()?;
@@ -283,6 +289,8 @@ impl Committer {
         for (intake, verdict) in session.taken.iter().zip(&session.verdicts) {
             record(&tx, intake, verdict, session.now)?;
         }
+        let rules = &shared.options.rules;
+        alerts::record(&tx, rules, std::mem::replace(&mut session.tally, Tally::new(rules)), session.now)?;
         tx.commit()?;
         // From here on the deliveries are stored, whatever else fails: the files are found in tmp/ too.
         let runs: Vec<(u64, PathBuf)> = session.runs.iter().map(|run| (run.seq, run.path.clone())).collect();

@@ -3,7 +3,7 @@
 //! 1. decide: the object against the ledger, each event against the stored ids;
 //! 2. write frames to the log, at the length that the state has recorded;
 //! 3. sync the log;
-//! 4. one `SQLite` transaction: log length, ledger, positions, quarantine, counters;
+//! 4. one `SQLite` transaction: log length, ledger, positions, quarantine, counters, matches, alerts;
 //! 5. publish: ids into memory, counters, and then, only then, the verdict that lets the source acknowledge.
 //!
 //! A crash after 2 or 3 leaves a tail past the recorded length, cut at the next start. A failure is the same: the
@@ -17,9 +17,10 @@ use super::intake::{Counts, Intake, Verdict};
 use super::keeper::Job;
 use super::runs::Entry;
 use super::state::{self, Log};
-use super::{Batch, StoreError, quarantine};
+use super::{Batch, StoreError, alerts, quarantine};
 use crate::event::Flags;
 use crate::event::time::HOUR_MS;
+use crate::rules::Tally;
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -174,8 +175,9 @@ impl Committer {
         let mut added = Vec::new();
         let result = self.decide(group, now, &mut added).and_then(|(verdicts, batches)| {
             let appended = self.append(&batches, now)?;
+            let tally = self.tally(&batches);
             batches.into_iter().for_each(Batch::recycle);
-            self.transact(group, &verdicts, appended, now)?;
+            self.transact(group, &verdicts, tally, appended, now)?;
             Ok((verdicts, appended))
         });
         match result {
@@ -283,6 +285,14 @@ impl Committer {
         Ok(Some((length, events)))
     }
 
+    /// What rules found in the events that are stored.
+    fn tally(&self, batches: &[Batch]) -> Tally {
+        let rules = &self.shared.options.rules;
+        let mut tally = Tally::new(rules);
+        batches.iter().flat_map(|it| &it.hits).for_each(|(_, hit)| tally.add(rules, hit));
+        tally
+    }
+
     fn new_log(&self, now: i64) -> Result<OpenLog, StoreError> {
         let layout = &self.shared.layout;
         let seq = layout.take_seq();
@@ -292,7 +302,14 @@ impl Committer {
     }
 
     /// Step 4.
-    fn transact(&mut self, group: &[Intake], verdicts: &[Verdict], appended: Option<(u64, u64)>, now: i64) -> Result<(), StoreError> {
+    fn transact(
+        &mut self,
+        group: &[Intake],
+        verdicts: &[Verdict],
+        tally: Tally,
+        appended: Option<(u64, u64)>,
+        now: i64,
+    ) -> Result<(), StoreError> {
         let tx = self.db.transaction()?;
         if let (Some(open), Some((length, events))) = (&self.log, appended) {
             tx.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4) ON CONFLICT (seq) DO UPDATE SET length = ?2, events = ?3")?
@@ -301,6 +318,7 @@ impl Committer {
         for (intake, verdict) in group.iter().zip(verdicts) {
             record(&tx, intake, verdict, now)?;
         }
+        alerts::record(&tx, &self.shared.options.rules, tally, now)?;
         tx.commit()?;
         self.shared.disk.reached(CrashPoint::StateCommitted).map_err(StoreError::at(&self.shared.layout.dir))
     }

@@ -7,6 +7,7 @@ use super::keeper::{self, Done};
 use super::layout::Layout;
 use super::{StoreError, bulk, quarantine, recover, state};
 use crate::clock::Clock;
+use crate::rules::RuleSet;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,8 @@ pub struct StoreOptions {
     pub rush_bytes: u64,
     /// So many segments of one hour of collection become one.
     pub merge_segments: usize,
+    /// The rules whose matches become alerts.
+    pub rules: Arc<RuleSet>,
     /// How often the committer looks after age, retention and trash, when nothing comes.
     pub tick: Duration,
 }
@@ -54,6 +57,7 @@ impl StoreOptions {
             seal_ms: 15 * 60_000,
             rush_bytes: 4 << 20,
             merge_segments: 32,
+            rules: Arc::default(),
             tick: Duration::from_millis(500),
         }
     }

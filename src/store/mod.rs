@@ -8,6 +8,7 @@
 //! tmp/                                files that no transaction names yet
 //! ```
 
+mod alerts;
 mod backup;
 mod batch;
 mod bulk;
@@ -30,6 +31,7 @@ mod segment_read;
 mod state;
 mod upkeep;
 
+pub use alerts::{StoredAlert, dismiss_alert, list_alerts};
 pub use backup::backup;
 pub use batch::{Batch, BatchRow};
 pub use bulk::{Answer, Bulk};

@@ -100,7 +100,7 @@ pub(super) fn is_parked(db: &Connection, object: &str) -> Result<bool, StoreErro
     Ok(query.query_row([object], |_| Ok(())).optional()?.is_some())
 }
 
-fn reader(dir: &Path) -> Result<Connection, StoreError> {
+pub(super) fn reader(dir: &Path) -> Result<Connection, StoreError> {
     let layout = Layout::new(dir);
     if layout.check_format()?.is_none() {
         return Err(StoreError::Missing { path: dir.to_owned() });

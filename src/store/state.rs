@@ -41,6 +41,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     // Commits are the product's promise: FULL syncs the write-ahead log at each.
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 2000; PRAGMA cache_size = -2000;")?;
     db.execute_batch(SCHEMA)?;
+    db.execute_batch(super::alerts::SCHEMA)?;
     Ok(db)
 }
 

@@ -1,6 +1,5 @@
 //! What the committer does between commits: sealing, merging, retention, trash, and waking from a full disk.
 
-use super::StoreError;
 use super::commit::Committer;
 use super::disk::CrashPoint;
 use super::keeper::{Done, Job};
@@ -8,6 +7,7 @@ use super::recover::sync_parent;
 use super::runs::Run;
 use super::seal::Sealed;
 use super::state::{self, Log, Segment};
+use super::{StoreError, alerts};
 use crate::event::time::HOUR_MS;
 use std::io::Write;
 use std::path::PathBuf;
@@ -251,6 +251,7 @@ impl Committer {
             tx.execute("DELETE FROM segments WHERE seq = ?1", [segment.seq])?;
         }
         state::forget_old_objects(&tx, now)?;
+        alerts::upkeep(&tx, &self.shared.options.rules, now)?;
         tx.commit()?;
         if !expired.is_empty() {
             self.shared.disk.reached(CrashPoint::RetentionCommitted).map_err(StoreError::at(&self.shared.layout.dir))?;

@@ -296,3 +296,97 @@ fn a_rule_that_does_not_load_is_named_and_counts_only_when_strict() {
     assert!(lines(&stdout(&lenient)).iter().any(|it| it["ruleId"] == "each"));
     assert_eq!(hunt(&["--strict"]).status.code(), Some(1));
 }
+
+/// Alerts of a store, as a hunt over the same input would print them.
+fn stored_alerts(app: &TestApp) -> Vec<Value> {
+    let output = output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut alerts = lines(&stdout(&output));
+    for alert in &mut alerts {
+        let ids = alert["events"].as_array().unwrap().iter().map(|it| it["raw"]["eventID"].clone()).collect();
+        alert["events"] = Value::Array(ids);
+        for only_stored in [
+            "createdAt",
+            "expiresAt",
+            "isDismissed",
+            "dismissedAt",
+            "dismissedBy",
+            "dismissReason",
+            "dismissReasonText",
+            "assignee",
+            "notes",
+        ] {
+            alert.as_object_mut().unwrap().remove(only_stored);
+        }
+    }
+    alerts.sort_by_key(|it| (it["ruleId"].to_string(), it["aggregates"].to_string(), it["windowStart"].as_i64()));
+    alerts
+}
+
+#[test]
+fn alerts_of_the_store_are_those_of_a_hunt_in_whatever_pieces_the_events_come() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let names = ["ListThings", "GetThing", "CreateThing", "DeleteThing"];
+    let records: Vec<Value> = (0..240)
+        .map(|n| {
+            let time = format!("2026-01-02T03:{:02}:{:02}Z", random.u32(0..60), random.u32(0..60));
+            let mut record = crate::support::record(&format!("event-{n}"), &time, names[random.usize(0..names.len())]);
+            record["userIdentity"]["userName"] = format!("user-{}", random.u32(0..2)).into();
+            record
+        })
+        .collect();
+    let mut app = TestApp::new().folder("files");
+    let rules = write_rules(&app);
+    // What is first seen is decided when its lateness has passed, which no test waits for.
+    fs::remove_file(rules.join("new.yaml")).unwrap();
+    app = app.with("rules", serde_json::json!({"builtin": false, "directories": [rules]}));
+    // In four runs, shuffled, each record perhaps twice: what comes again counts once.
+    let mut order: Vec<usize> = (0..records.len()).chain((0..records.len()).filter(|n| n % 3 == 0)).collect();
+    random.shuffle(&mut order);
+    for (n, chunk) in order.chunks(order.len() / 4 + 1).enumerate() {
+        let object = serde_json::json!({"Records": chunk.iter().map(|at| &records[*at]).collect::<Vec<_>>()});
+        app.file(&format!("files/{n}.json"), object.to_string());
+        app.drain();
+    }
+    let stored = stored_alerts(&app);
+    let once = TestApp::new().folder("files");
+    once.file("files/all.json", serde_json::json!({ "Records": records }).to_string());
+    let mut hunted = alerts(&once, &rules);
+    hunted.sort_by_key(|it| (it["ruleId"].to_string(), it["aggregates"].to_string(), it["windowStart"].as_i64()));
+    assert_eq!(stored, hunted);
+    assert!(["each", "many", "kinds", "steps"].iter().all(|id| stored.iter().any(|it| it["ruleId"] == **id)), "{stored:#?}");
+    // The events say what matched them.
+    let matched = app.search("alert_metadata.match_state = \"MATCHED\" and alert_metadata.rule_matches = \"each\"");
+    assert_eq!(matched.len(), records.iter().filter(|it| it["eventName"] == "ListThings").count());
+}
+
+#[test]
+fn a_dismissed_alert_stays_and_the_next_match_opens_another() {
+    let mut app = TestApp::new().folder("files");
+    let rules = write_rules(&app);
+    app = app.with("rules", serde_json::json!({"builtin": false, "directories": [rules]}));
+    let list = |n: u32| crate::support::record(&format!("event-{n}"), "2026-01-02T03:04:05Z", "ListThings").to_string();
+    app.file("files/0.json", list(0));
+    app.drain();
+    let data = app.data().to_str().unwrap().to_owned();
+    let all = || lines(&stdout(&output(&["alerts", "list", "--dismissed", "--data-dir", &data, "--output", "json"])));
+    let id = all().iter().find(|it| it["ruleId"] == "each").unwrap()["id"].as_str().unwrap().to_owned();
+    let dismiss =
+        || output(&["alerts", "dismiss", &id, "--reason", "maintenance", "--text", "planned", "--by", "ada", "--data-dir", &data]);
+    assert_eq!(dismiss().status.code(), Some(0));
+    assert_eq!(dismiss().status.code(), Some(1), "it is dismissed once");
+    app.file("files/1.json", list(1));
+    app.drain();
+    let alerts: Vec<Value> = all().into_iter().filter(|it| it["ruleId"] == "each").collect();
+    assert_eq!(alerts.len(), 2, "{alerts:#?}");
+    let dismissed = alerts.iter().find(|it| it["id"] == *id).unwrap();
+    assert_eq!(
+        (&dismissed["dismissReason"], &dismissed["dismissedBy"], &dismissed["count"]),
+        (&"MAINTENANCE".into(), &"ada".into(), &1.into())
+    );
+    let open = alerts.iter().find(|it| it["isDismissed"] == false).unwrap();
+    assert_eq!(open["count"], 1);
+    assert_eq!(open["events"][0]["raw"]["eventID"], "event-1");
+    let shown = output(&["alerts", "show", &id, "--data-dir", &data]);
+    assert!(stdout(&shown).contains("dismissed: MAINTENANCE"), "{}", stdout(&shown));
+}

@@ -1,0 +1,65 @@
+//! `alerts list|show|dismiss`.
+
+use super::args::{AlertsCommand, Output};
+use super::exit::{Exit, Failure};
+use super::term;
+use crate::clock::Clock;
+use crate::event::time;
+use crate::store::{StoredAlert, dismiss_alert, list_alerts};
+
+pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
+    match command {
+        AlertsCommand::List { data, dismissed, output } => {
+            let mut failed = None;
+            list_alerts(&data.dir()?, None, &mut |alert| {
+                if dismissed || !alert.is_dismissed {
+                    failed = print(&alert, output).err();
+                }
+                failed.is_none()
+            })?;
+            failed.map_or(Ok(Exit::Done), Err)
+        }
+        AlertsCommand::Show { id, data, output } => {
+            let mut found = None;
+            list_alerts(&data.dir()?, Some(&id), &mut |alert| {
+                found = Some(alert);
+                false
+            })?;
+            let alert = found.ok_or_else(|| Failure::new(Exit::Bad, format!("there is no alert {id}; `alerts list` shows them")))?;
+            print(&alert, output)?;
+            if output == Output::Text {
+                for (field, value) in &alert.aggregates {
+                    term::print(format!("  {field} = {}\n", term::plain(&value.to_string())).as_bytes())?;
+                }
+                for event in &alert.events {
+                    term::print(format!("  {}\n", term::plain(event.get())).as_bytes())?;
+                }
+            }
+            Ok(Exit::Done)
+        }
+        AlertsCommand::Dismiss { id, reason, text, by, data } => {
+            let text = text.unwrap_or_default();
+            let is_done = dismiss_alert(&data.dir()?, &id, reason.name(), &text, &by, Clock::system().now_ms())?;
+            if !is_done {
+                return Err(Failure::new(Exit::Bad, format!("no open alert has the id {id}; `alerts list` shows them")));
+            }
+            term::say(&format!("dismissed {id}; the next match in its window opens a new alert"));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn print(alert: &StoredAlert, output: Output) -> Result<(), Failure> {
+    let line = match output {
+        Output::Json => serde_json::to_string(alert).map_err(|error| Failure::new(Exit::Bug, error))?,
+        Output::Text => {
+            let severity = ["high", "medium", "low"].get(usize::from(alert.severity).wrapping_sub(1)).unwrap_or(&"?");
+            let time = time::format_ms(alert.last_event_time);
+            let state = alert.dismiss_reason.as_deref().map_or(String::new(), |reason| format!("  dismissed: {}", term::plain(reason)));
+            let title = term::short(&alert.title, 100);
+            format!("{}  {time}  {severity:<6}  {}  {title}  ({} events){state}", alert.id, alert.rule_id, alert.count)
+        }
+    };
+    term::print(format!("{line}\n").as_bytes())?;
+    Ok(())
+}
