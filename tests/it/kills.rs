@@ -3,6 +3,7 @@
 //! `PLANEWATCH_KILLS` says how many; `make test-kills` runs 200.
 
 use crate::queue::stored_ids;
+use crate::rules::stored_alerts;
 use crate::support::aws::{Aws, s3_message};
 use crate::support::{TestApp, independent_count, planewatch, shared};
 use serde_json::json;
@@ -50,4 +51,20 @@ fn killed_while_reading_a_folder() {
     app.drain();
     let expected: Vec<String> = serde_json::from_value(independent_count(&sans)["ids"].clone()).unwrap();
     assert!(stored_ids(&app) == expected, "the stored set is another");
+}
+
+#[test]
+fn killed_while_rules_run() {
+    let Some(sans) = shared("data/sans-s3-ransomware/s3") else { return };
+    let with_rules = || {
+        let app = TestApp::new().source(json!({"type": "directory", "name": "files", "path": sans}));
+        app.with("rules", json!({"builtin": true}))
+    };
+    let (killed, quiet) = (with_rules(), with_rules());
+    kill_often(&killed, 250);
+    killed.drain();
+    quiet.drain();
+    let expected = stored_alerts(&quiet);
+    assert!(!expected.is_empty());
+    assert_eq!(stored_alerts(&killed), expected);
 }

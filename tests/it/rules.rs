@@ -298,7 +298,7 @@ fn a_rule_that_does_not_load_is_named_and_counts_only_when_strict() {
 }
 
 /// Alerts of a store, as a hunt over the same input would print them.
-fn stored_alerts(app: &TestApp) -> Vec<Value> {
+pub(crate) fn stored_alerts(app: &TestApp) -> Vec<Value> {
     let output = output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let mut alerts = lines(&stdout(&output));
