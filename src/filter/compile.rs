@@ -93,10 +93,10 @@ impl Filter {
         (filter(cheap), filter(raw))
     }
 
-    /// The actions, in lower case, of which an event must have one to match; `member` is the native record's own name
-    /// for the action. None: any may.
-    pub fn actions(&self, member: &str) -> Option<Vec<String>> {
-        actions_of(&self.root, member)
+    /// The values of a column, in lower case, of which an event must have one to match; `member` is the native record's
+    /// own name for the column. None: any may.
+    pub fn needed(&self, col: Col, member: &str) -> Option<Vec<String>> {
+        needed_of(&self.root, col, member)
     }
 
     /// Both.
@@ -120,14 +120,14 @@ impl Filter {
     }
 }
 
-fn actions_of(node: &Node, member: &str) -> Option<Vec<String>> {
+fn needed_of(node: &Node, col: Col, member: &str) -> Option<Vec<String>> {
     match node {
-        Node::And(parts) => parts.iter().filter_map(|it| actions_of(it, member)).min_by_key(Vec::len),
-        Node::Or(parts) => Some(parts.iter().map(|it| actions_of(it, member)).collect::<Option<Vec<_>>>()?.concat()),
+        Node::And(parts) => parts.iter().filter_map(|it| needed_of(it, col, member)).min_by_key(Vec::len),
+        Node::Or(parts) => Some(parts.iter().map(|it| needed_of(it, col, member)).collect::<Option<Vec<_>>>()?.concat()),
         Node::Not(_) => None,
         Node::Test { targets, check: Check::Any { matchers, or_null: false, .. } } => {
-            let is_action = match targets.as_slice() {
-                [Target::Column(Col::Action)] => true,
+            let is_it = match targets.as_slice() {
+                [Target::Column(of)] => *of == col,
                 [Target::Raw(path)] => matches!(path.as_slice(), [Segment::Name(name)] if name == member),
                 _ => false,
             };
@@ -135,7 +135,7 @@ fn actions_of(node: &Node, member: &str) -> Option<Vec<String>> {
                 Matcher::Equal(text) | Matcher::EqualNocase(text) if !text.is_empty() => Some(text.to_lowercase()),
                 _ => None,
             };
-            matchers.iter().map(said).collect::<Option<_>>().filter(|_| is_action)
+            matchers.iter().map(said).collect::<Option<_>>().filter(|_| is_it)
         }
         Node::Test { .. } => None,
     }

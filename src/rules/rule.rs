@@ -1,6 +1,6 @@
 //! One rule, ready to be asked.
 
-use crate::event::EventType;
+use crate::event::{Col, EventType};
 use crate::filter::{Field, Filter};
 use std::path::PathBuf;
 
@@ -92,12 +92,12 @@ pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
     }
 }
 
-/// The native record's name for the action, where all of a rule's events are of one kind.
-pub(super) fn action_member(types: &[EventType]) -> &'static str {
+/// What rules are told apart by, most telling first: a column, and the native record's own name for it.
+pub(super) fn keys(types: &[EventType]) -> &'static [(Col, &'static str)] {
     match types {
-        [EventType::CloudTrail] => "eventName",
-        [EventType::KubernetesAudit] => "verb",
-        _ => "",
+        [EventType::CloudTrail] => &[(Col::Action, "eventName"), (Col::Service, "eventSource"), (Col::UserType, "")],
+        [EventType::KubernetesAudit] => &[(Col::Action, "verb")],
+        _ => &[],
     }
 }
 

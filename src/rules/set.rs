@@ -1,54 +1,80 @@
-//! All rules together: an event is shown only to the rules that its action lets match.
+//! All rules together: an event is shown only to the rules that its action, or else its service, lets match.
 
-use super::rule::{Rule, action_member};
-use crate::event::{Col, Event, Row};
+use super::rule::{Rule, keys};
+use crate::event::{Col, Event, EventType, Row};
 use crate::filter::Scratch;
 use std::collections::HashMap;
+
+/// Which rules an event of one type is shown to.
+#[derive(Debug, Default)]
+struct Index {
+    /// By the value, in lower case, of a column.
+    by_key: Vec<(Col, HashMap<String, Vec<usize>>)>,
+    /// Those that any event may match.
+    always: Vec<usize>,
+}
+
+impl Index {
+    fn new(rules: &[Rule], event_type: EventType) -> Self {
+        let mut index = Self::default();
+        for (n, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.event_types.contains(&event_type)) {
+            let keyed = keys(rule.event_types).iter().find_map(|(col, member)| Some((*col, rule.filter.needed(*col, member)?)));
+            let Some((col, mut values)) = keyed else {
+                index.always.push(n);
+                continue;
+            };
+            values.sort_unstable();
+            values.dedup();
+            let at = index.by_key.iter().position(|(of, _)| *of == col).unwrap_or_else(|| {
+                index.by_key.push((col, HashMap::new()));
+                index.by_key.len() - 1
+            });
+            for value in values {
+                index.by_key[at].1.entry(value).or_default().push(n);
+            }
+        }
+        index
+    }
+}
 
 /// Rules that can be asked at once.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     /// The rules, those that are not enabled left out.
     pub rules: Vec<Rule>,
-    by_action: HashMap<String, Vec<usize>>,
-    always: Vec<usize>,
+    indexes: Vec<(EventType, Index)>,
 }
 
 impl RuleSet {
     /// A set of those that are enabled.
     pub fn new(rules: Vec<Rule>) -> Self {
         let rules: Vec<_> = rules.into_iter().filter(|it| it.is_enabled).collect();
-        let (mut by_action, mut always) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
-        for (n, rule) in rules.iter().enumerate() {
-            match rule.filter.actions(action_member(rule.event_types)) {
-                Some(mut actions) => {
-                    actions.sort_unstable();
-                    actions.dedup();
-                    for action in actions {
-                        by_action.entry(action).or_default().push(n);
-                    }
-                }
-                None => always.push(n),
-            }
-        }
-        Self { rules, by_action, always }
+        let indexes = EventType::ALL.iter().map(|it| (*it, Index::new(&rules, *it))).collect();
+        Self { rules, indexes }
     }
 
     /// The numbers of the rules that match the event, suppressed ones left out, into `found`.
     pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<usize>) {
         found.clear();
+        let Some((_, index)) = self.indexes.iter().find(|(of, _)| *of == event.event_type) else { return };
         scratch.next_event();
-        let action = event.text(Col::Action).unwrap_or("").to_lowercase();
-        let named = self.by_action.get(&action).map_or(&[][..], Vec::as_slice);
-        for n in named.iter().chain(&self.always) {
-            let rule = &self.rules[*n];
-            if rule.event_types.contains(&event.event_type)
-                && rule.filter.matches_again(event, scratch)
-                && !rule.suppressions.iter().any(|it| it.matches_again(event, scratch))
-            {
-                found.push(*n);
+        let mut ask = |n: usize| {
+            let rule = &self.rules[n];
+            if rule.filter.matches_again(event, scratch) && !rule.suppressions.iter().any(|it| it.matches_again(event, scratch)) {
+                found.push(n);
             }
+        };
+        for (col, rules) in &index.by_key {
+            let Some(text) = event.text(*col) else { continue };
+            // Most texts are in lower case or stand in few forms: one look-up, and one allocation at most.
+            let named = if text.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
+                rules.get(&text.to_lowercase())
+            } else {
+                rules.get(text)
+            };
+            named.into_iter().flatten().for_each(|n| ask(*n));
         }
+        index.always.iter().for_each(|n| ask(*n));
         found.sort_unstable();
     }
 }
