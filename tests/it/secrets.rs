@@ -59,9 +59,38 @@ fn walk(folder: &Path) {
     }
 }
 
+/// Audit events whose bodies carry what nobody may see.
+fn audit_with_secrets() -> Vec<Value> {
+    let s = PLANTED;
+    let make = |n: usize, resource: Value, request: Value, response: Value| {
+        json!({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "RequestResponse", "auditID": format!("audit-{n}"),
+            "stage": "ResponseComplete", "verb": "create", "user": {"username": "ada"}, "stageTimestamp": "2026-01-02T03:04:05Z",
+            "requestURI": "/api", "objectRef": resource, "requestObject": request, "responseObject": response, "responseStatus": {"code": 201}})
+    };
+    let applied = format!("{{\"data\":{{\"k\":\"{s}\"}}}}");
+    let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": applied});
+    let secret = json!({"kind": "Secret", "metadata": {"annotations": annotations}, "data": {"k": s}, "stringData": {"deep": s}});
+    vec![
+        make(0, json!({"resource": "secrets"}), secret.clone(), json!({"items": [secret.clone()]})),
+        make(1, json!({"resource": "secrets"}), json!([{"op": "add", "path": "/data/k", "value": s}]), Value::Null),
+        make(2, json!({"resource": "serviceaccounts", "subresource": "token"}), Value::Null, json!({"status": {"token": s}})),
+        make(3, json!({"resource": "tokenreviews"}), json!({"spec": {"token": s}}), json!({"spec": {"token": s}})),
+        make(4, json!({"resource": "lists"}), json!({"items": [{"kind": "List", "items": [secret]}]}), Value::Null),
+    ]
+}
+
 #[test]
 fn planted_secrets_are_found_nowhere() {
-    let app = TestApp::new().folder("files");
+    // Rules run too: alerts keep events whole.
+    let app = TestApp::new().folder("files").with("rules", json!({"builtin": true}));
+    let audit = audit_with_secrets();
+    let list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": audit}).to_string();
+    app.file("files/audit.json", &list);
+    app.file("files/audit.ndjson", audit.iter().map(|it| format!("{it}\n")).collect::<String>().replace("audit-", "line-"));
+    for cut in (200..list.len()).step_by(61) {
+        app.file(&format!("files/audit-cut-{cut}.json"), &list.as_bytes()[..cut]);
+    }
+    app.file("files/audit-broken.json", list.replace("\"verb\":", "\"verb\" "));
     let records = with_secrets();
     let text = json!({"Records": records}).to_string();
     app.file("files/good.json", &text);
