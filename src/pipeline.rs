@@ -278,7 +278,9 @@ impl<'p> Run<'p> {
         });
         let batch = &mut self.batches[at];
         batch.push(event);
-        hits.into_iter().for_each(|hit| batch.hit(hit));
+        for hit in hits {
+            batch.hit(hit);
+        }
         if batch.raw_bytes() < BATCH_RAW_BYTES && batch.len() < BATCH_EVENTS {
             return true;
         }

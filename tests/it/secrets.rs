@@ -86,7 +86,7 @@ fn planted_secrets_are_found_nowhere() {
     let audit = audit_with_secrets();
     let list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": audit}).to_string();
     app.file("files/audit.json", &list);
-    app.file("files/audit.ndjson", audit.iter().map(|it| format!("{it}\n")).collect::<String>().replace("audit-", "line-"));
+    app.file("files/audit.ndjson", audit.iter().map(Value::to_string).collect::<Vec<_>>().join("\n").replace("audit-", "line-"));
     for cut in (200..list.len()).step_by(61) {
         app.file(&format!("files/audit-cut-{cut}.json"), &list.as_bytes()[..cut]);
     }
