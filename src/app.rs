@@ -7,7 +7,7 @@ use crate::event::Label;
 use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Settings, SourceSettings};
-use crate::rules::{RuleSet, Source, load};
+use crate::rules::{RuleSet, Source, Suppression, load, load_suppressions};
 use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory};
 use crate::store::{Counts, Store, StoreError, StoreOptions};
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ pub struct RunOptions {
 
 /// Runs until a signal, or until all is read when draining; returns this run's sum.
 pub async fn run(config: Config, options: RunOptions) -> Result<Counts, AppError> {
-    let rules = Arc::new(rules(&config)?);
+    let rules = Arc::new(rules(&config, &options.clock)?);
     let store_options = StoreOptions {
         rules: Arc::clone(&rules),
         retention_hours: i64::from(config.retention_hours),
@@ -126,17 +126,34 @@ async fn signal() {
 }
 
 /// The rules of the configuration. One that does not load is said, and the others run.
-fn rules(config: &Config) -> Result<RuleSet, AppError> {
+fn rules(config: &Config, clock: &Clock) -> Result<RuleSet, AppError> {
     let Some(settings) = &config.rules else { return Ok(RuleSet::default()) };
     let lists = config.read_lists().map_err(AppError::Config)?;
     let builtin = settings.builtin.then_some(Source::Builtin);
     let sources: Vec<_> = builtin.into_iter().chain(settings.directories.iter().cloned().map(Source::Path)).collect();
     let loaded = load(&sources, &lists);
-    for problem in &loaded.problems {
-        tracing::error!(file = %problem.file.display(), "rule not loaded: {}", problem.what);
+    let folders = config.suppressions.as_ref().map_or(&[][..], |it| &it.directories);
+    let (suppressions, bad) = load_suppressions(folders, &lists);
+    for problem in loaded.problems.iter().chain(&bad) {
+        tracing::error!(file = %problem.file.display(), "not loaded: {}", problem.what);
     }
+    announce_expiry(&suppressions, clock.now_ms());
     tracing::info!(rules = loaded.rules.len(), not_loaded = loaded.problems.len(), "rules");
-    Ok(RuleSet::new(loaded.rules))
+    Ok(RuleSet::new(loaded.rules).with_suppressions(suppressions))
+}
+
+/// How long before its end a suppression is announced, ms: a week.
+const EXPIRES_SOON_MS: i64 = 7 * 86_400_000;
+
+fn announce_expiry(suppressions: &[Suppression], now: i64) {
+    for (it, at) in suppressions.iter().filter_map(|it| Some((it, it.expires_ms?))) {
+        let when = crate::event::time::format_ms(at);
+        if at <= now {
+            tracing::warn!(id = it.id, owner = it.owner, "the suppression expired at {when} and hides nothing");
+        } else if at - now <= EXPIRES_SOON_MS {
+            tracing::warn!(id = it.id, owner = it.owner, "the suppression expires at {when}");
+        }
+    }
 }
 
 async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> {

@@ -7,7 +7,7 @@ use crate::event::{Context, Event, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
-use crate::rules::{Hit, RuleSet, shared_json};
+use crate::rules::{Found, Hider, Hit, RuleSet, shared_json};
 use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, MEMORY_BYTES_MAX, NotTaken, Outcome};
 use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ struct Worker {
     buffers: Buffers,
     normalizer: Normalizer,
     scratch: Scratch,
-    found: Vec<usize>,
+    found: Vec<Found>,
 }
 
 impl Worker {
@@ -258,7 +258,7 @@ impl<'p> Run<'p> {
                         continue;
                     }
                     let hits = hits(&self.inner.settings.rules, &mut event, &mut worker.scratch, &mut worker.found);
-                    if !self.push(&event, hits) {
+                    if !self.push(&event, hits, &worker.found) {
                         return Ok(None);
                     }
                 }
@@ -271,7 +271,7 @@ impl<'p> Run<'p> {
     }
 
     /// Adds an event to the batch of its type, and sends a full one off. False: the store has given up.
-    fn push(&mut self, event: &Event<'_>, hits: Vec<Hit>) -> bool {
+    fn push(&mut self, event: &Event<'_>, hits: Vec<Hit>, found: &[Found]) -> bool {
         let at = self.batches.iter().position(|it| it.event_type == event.event_type).unwrap_or_else(|| {
             self.batches.push(Batch::recycled(event.event_type));
             self.batches.len() - 1
@@ -280,6 +280,11 @@ impl<'p> Run<'p> {
         batch.push(event);
         for hit in hits {
             batch.hit(hit);
+        }
+        for it in found {
+            if let Some(Hider::Suppression(n)) = it.hidden_by {
+                batch.hide(n);
+            }
         }
         if batch.raw_bytes() < BATCH_RAW_BYTES && batch.len() < BATCH_EVENTS {
             return true;
@@ -335,15 +340,16 @@ impl<'p> Run<'p> {
     }
 }
 
-/// Asks the rules; the event is told which of them match.
-fn hits(rules: &RuleSet, event: &mut Event<'_>, scratch: &mut Scratch, found: &mut Vec<usize>) -> Vec<Hit> {
+/// Asks the rules; the event is told which of them match, and which of those are hidden.
+fn hits(rules: &RuleSet, event: &mut Event<'_>, scratch: &mut Scratch, found: &mut Vec<Found>) -> Vec<Hit> {
     rules.matches(event, scratch, found);
     if found.is_empty() {
         return Vec::new();
     }
-    event.rule_matches = found.iter().map(|n| rules.rules[*n].id.clone()).collect();
+    event.rule_matches = found.iter().map(|it| rules.rules[it.rule].id.clone()).collect();
+    event.suppressed = found.iter().filter(|it| it.hidden_by.is_some()).count();
     let json = shared_json(event);
-    found.iter().map(|n| Hit::new(rules, *n, event, &json, scratch)).collect()
+    found.iter().filter(|it| it.hidden_by.is_none()).map(|it| Hit::new(rules, it.rule, event, &json, scratch)).collect()
 }
 
 /// The beginning of bytes, masked: as much as the quarantine keeps.

@@ -36,6 +36,8 @@ pub(super) enum Command {
     /// What the rules raised: kept a year, dismissed but never deleted.
     #[command(subcommand)]
     Alerts(AlertsCommand),
+    /// What is known to be harmless: which there are and how often they hid a match, whether they are sound.
+    Suppressions(SuppressionsArgs),
     /// What could not become events.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
@@ -108,6 +110,9 @@ pub(super) struct HuntArgs {
     /// A folder or file with rules, ours or Sigma's, or `builtin`. Several are one set. Default: builtin.
     #[arg(long)]
     pub(super) rules: Vec<String>,
+    /// A folder or file with suppressions.
+    #[arg(long)]
+    pub(super) suppressions: Vec<PathBuf>,
     /// Print each match instead of alerts.
     #[arg(long)]
     pub(super) matches: bool,
@@ -208,6 +213,29 @@ impl DismissReason {
             Self::Other => "OTHER",
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SuppressionsArgs {
+    #[command(subcommand)]
+    pub(super) command: SuppressionsCommand,
+    /// A folder or file with suppressions.
+    #[arg(long, global = true)]
+    pub(super) suppressions: Vec<PathBuf>,
+    /// The data folder, for how often each hid a match.
+    #[arg(long, global = true)]
+    pub(super) data_dir: Option<PathBuf>,
+    /// How suppressions are printed.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum SuppressionsCommand {
+    /// Prints every suppression, with its hits in the data folder.
+    List,
+    /// Says which do not load, or hide nothing any more.
+    Lint,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::event::{Context, Event, EventType, Row};
 use crate::filter::{Field, Scratch};
 use crate::json::push_quoted;
-use crate::rules::{Alert, Hit, RuleSet, Tally, shared_json};
+use crate::rules::{Alert, Found, Hit, RuleSet, Tally, load_suppressions, shared_json};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +19,7 @@ struct Hunter<'h> {
     tally: Option<&'h Mutex<Tally>>,
     native: &'h Native,
     scratch: Scratch,
-    found: Vec<usize>,
+    found: Vec<Found>,
 }
 
 /// Where a native record names itself.
@@ -35,7 +35,8 @@ impl Visitor for Hunter<'_> {
             return;
         }
         let json = self.tally.map(|_| shared_json(event)).unwrap_or_default();
-        for rule in std::mem::take(&mut self.found) {
+        let found = std::mem::take(&mut self.found);
+        for rule in found.iter().filter(|it| it.hidden_by.is_none()).map(|it| it.rule) {
             match self.tally {
                 Some(tally) => {
                     let hit = Hit::new(self.set, rule, event, &json, &mut self.scratch);
@@ -44,6 +45,7 @@ impl Visitor for Hunter<'_> {
                 None => self.write_match(rule, event, out),
             }
         }
+        self.found = found;
     }
 }
 
@@ -65,8 +67,10 @@ impl Hunter<'_> {
 pub(super) fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
     let loaded = rules::load(&args.rules);
     rules::report(&loaded.problems);
-    let is_partial = args.strict && !loaded.problems.is_empty();
-    let set = RuleSet::new(loaded.rules);
+    let (suppressions, bad) = load_suppressions(&args.suppressions, &crate::filter::Lists::default());
+    rules::report(&bad);
+    let is_partial = args.strict && loaded.problems.len() + bad.len() > 0;
+    let set = RuleSet::new(loaded.rules).with_suppressions(suppressions);
     let bug = |error: crate::filter::FilterError| Failure::new(Exit::Bug, error);
     let native = Native { event_id: Field::new("eventID").map_err(bug)?, audit_id: Field::new("auditID").map_err(bug)? };
     let tally = Mutex::new(Tally::new(&set));

@@ -12,6 +12,7 @@ mod replay;
 mod rules;
 mod run;
 mod search;
+mod suppressions;
 mod term;
 
 use args::{Args, Command, ConfigCommand};
@@ -50,6 +51,7 @@ fn command(command: Command) -> Result<Exit, Failure> {
         Command::Rules(args) => rules::rules(&args),
         Command::Search(args) => search::search(&args),
         Command::Alerts(command) => alerts::alerts(command),
+        Command::Suppressions(args) => suppressions::suppressions(&args),
         Command::Quarantine(command) => quarantine::quarantine(command),
         Command::Config(command) => config(command),
         Command::Backup(args) => {

@@ -27,6 +27,9 @@ pub struct Config {
     /// What events are looked at for. Without it no rule runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesConfig>,
+    /// What is known to be harmless: folders with suppressions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressions: Option<SuppressionsConfig>,
     /// Probes and metrics. Off where it is not configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<AdminConfig>,
@@ -56,6 +59,14 @@ pub struct RulesConfig {
     /// Whether the rules that come with the program run.
     #[serde(default = "yes")]
     pub builtin: bool,
+}
+
+/// Where suppressions are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuppressionsConfig {
+    /// Folders with suppression files.
+    pub directories: Vec<PathBuf>,
 }
 
 fn yes() -> bool {

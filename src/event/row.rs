@@ -172,6 +172,8 @@ pub struct Event<'a> {
     pub groups: Vec<Cow<'a, str>>,
     /// Ids of the rules that match it.
     pub rule_matches: Vec<String>,
+    /// How many of them are hidden by a suppression.
+    pub suppressed: usize,
     /// `raw`: compact, masked.
     pub raw: Cow<'a, str>,
     /// Its nodes.
@@ -200,6 +202,7 @@ impl<'a> Event<'a> {
             resources: Vec::new(),
             groups: Vec::new(),
             rule_matches: Vec::new(),
+            suppressed: 0,
             raw,
             tape: None,
             vals: [const { Val::Null }; FREE],
@@ -230,7 +233,11 @@ impl<'a> Event<'a> {
 
     /// `match_state`.
     pub fn match_state(&self) -> &'static str {
-        if self.rule_matches.is_empty() { "UNMATCHED" } else { "MATCHED" }
+        match self.rule_matches.len() {
+            0 => "UNMATCHED",
+            all if all == self.suppressed => "SUPPRESSED",
+            _ => "MATCHED",
+        }
     }
 
     /// Every column that was set one by one, with its value.
@@ -288,7 +295,7 @@ impl Row for Event<'_> {
             Col::OriginIndex => Val::Int(self.index as i64),
             Col::MatchState => Val::of(self.match_state()),
             Col::NumMatched => Val::Int(self.rule_matches.len() as i64),
-            Col::NumSuppressed => Val::Int(0),
+            Col::NumSuppressed => Val::Int(self.suppressed as i64),
             Col::Raw => Val::of(&self.raw),
             Col::FieldsVersion => Val::Int(super::FIELDS_VERSION),
             Col::AccountName => self.label.and_then(|it| it.name.as_deref()).map_or(Val::Null, Val::of),

@@ -165,6 +165,11 @@ impl Field {
         Ok(Self { path: path.to_owned(), targets: super::compile::targets(&test.path) })
     }
 
+    /// Where it is.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
     /// Its values as text: of an alias those of the first field that has any.
     pub fn values(&self, row: &impl crate::event::Row, scratch: &mut super::Scratch) -> Vec<String> {
         scratch.next_event();

@@ -99,6 +99,12 @@ impl Filter {
         needed_of(&self.root, col, member)
     }
 
+    /// Whether a test of it looks at the field of that name.
+    pub fn names(&self, field: &str) -> bool {
+        let Ok(path) = super::Field::new(field) else { return false };
+        names_target(&self.root, path.targets())
+    }
+
     /// Both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -117,6 +123,14 @@ impl Filter {
             node => std::slice::from_ref(node),
         };
         parts.iter().filter_map(necessary).filter_map(|it| required_of(&it)).collect()
+    }
+}
+
+fn names_target(node: &Node, wanted: &[Target]) -> bool {
+    match node {
+        Node::Or(parts) | Node::And(parts) => parts.iter().any(|it| names_target(it, wanted)),
+        Node::Not(part) => names_target(part, wanted),
+        Node::Test { targets, .. } => targets.iter().any(|it| wanted.contains(it)),
     }
 }
 

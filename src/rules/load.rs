@@ -49,7 +49,11 @@ pub fn load(sources: &[Source], lists: &Lists) -> Loaded {
                     add(&Path::new("builtin").join(name), text, lists, &mut loaded);
                 }
             }
-            Source::Path(path) => walk(path, 0, lists, &mut loaded),
+            Source::Path(path) => {
+                let mut problems = Vec::new();
+                rule_files(path, &mut problems, &mut |path, text, _| add(path, text, lists, &mut loaded));
+                loaded.problems.extend(problems);
+            }
         }
     }
     let mut ids = HashSet::new();
@@ -68,30 +72,41 @@ fn is_rule_file(path: &Path) -> bool {
     path.extension().is_some_and(|it| it == "yaml" || it == "yml")
 }
 
-fn walk(path: &Path, depth: usize, lists: &Lists, loaded: &mut Loaded) {
-    let mut problem = |what: String| loaded.problems.push(Problem { file: path.to_owned(), what });
+/// What is done with the text of each file.
+type Each<'e> = &'e mut dyn FnMut(&Path, &str, &mut Vec<Problem>);
+
+/// Calls `each` with every YAML file below a folder, or with the file itself, in the order of names.
+pub(super) fn rule_files(path: &Path, problems: &mut Vec<Problem>, each: Each<'_>) {
+    walk(path, 0, problems, each);
+}
+
+fn walk(path: &Path, depth: usize, problems: &mut Vec<Problem>, each: Each<'_>) {
+    let problem = |what: String| Problem { file: path.to_owned(), what };
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
-        Err(error) => return problem(error.to_string()),
+        Err(error) => return problems.push(problem(error.to_string())),
     };
     if meta.is_dir() {
         if depth >= FOLDER_DEPTH_MAX {
-            return problem(format!("folders nest more than {FOLDER_DEPTH_MAX} deep"));
+            return problems.push(problem(format!("folders nest more than {FOLDER_DEPTH_MAX} deep")));
         }
         let mut paths = match fs::read_dir(path).and_then(|all| all.map(|it| it.map(|it| it.path())).collect::<Result<Vec<_>, _>>()) {
             Ok(paths) => paths,
-            Err(error) => return problem(error.to_string()),
+            Err(error) => return problems.push(problem(error.to_string())),
         };
         paths.sort();
         paths.retain(|it| it.is_dir() || is_rule_file(it));
-        return paths.iter().for_each(|it| walk(it, depth + 1, lists, loaded));
+        for path in paths {
+            walk(&path, depth + 1, problems, each);
+        }
+        return;
     }
     if meta.len() > FILE_BYTES_MAX {
-        return problem(format!("{} bytes, at most {FILE_BYTES_MAX}", meta.len()));
+        return problems.push(problem(format!("{} bytes, at most {FILE_BYTES_MAX}", meta.len())));
     }
     match fs::read_to_string(path) {
-        Ok(text) => add(path, &text, lists, loaded),
-        Err(error) => problem(error.to_string()),
+        Ok(text) => each(path, &text, problems),
+        Err(error) => problems.push(problem(error.to_string())),
     }
 }
 

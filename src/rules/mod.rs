@@ -10,12 +10,14 @@ mod load;
 mod rule;
 mod set;
 mod sigma;
+mod suppression;
 mod tally;
 mod window;
 
 pub use alert::Alert;
 pub use load::{Loaded, Problem, Source, load};
 pub use rule::{Rule, RuleCase, Trigger};
-pub use set::RuleSet;
+pub use set::{Found, Hider, RuleSet};
+pub use suppression::{Suppression, load_suppressions};
 pub use tally::{Bucket, EVENTS_MAX, GROUPS_MAX, Group, Hit, Kept, Tally, decide, shared_json};
 pub use window::{Match, tidy};

@@ -1,6 +1,7 @@
 //! All rules together: an event is shown only to the rules that its action, or else its service, lets match.
 
 use super::rule::{Rule, keys};
+use super::suppression::Suppression;
 use crate::event::{Col, Event, EventType, Row};
 use crate::filter::Scratch;
 use std::collections::HashMap;
@@ -37,11 +38,31 @@ impl Index {
     }
 }
 
+/// What hides a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hider {
+    /// A filter of the rule itself.
+    Rule,
+    /// The suppression of that number.
+    Suppression(usize),
+}
+
+/// A rule that matches an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The rule's number.
+    pub rule: usize,
+    /// Hidden: it raises no alert and counts in none.
+    pub hidden_by: Option<Hider>,
+}
+
 /// Rules that can be asked at once.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     /// The rules, those that are not enabled left out.
     pub rules: Vec<Rule>,
+    /// What hides their matches.
+    pub suppressions: Vec<Suppression>,
     indexes: Vec<(EventType, Index)>,
 }
 
@@ -50,18 +71,34 @@ impl RuleSet {
     pub fn new(rules: Vec<Rule>) -> Self {
         let rules: Vec<_> = rules.into_iter().filter(|it| it.is_enabled).collect();
         let indexes = EventType::ALL.iter().map(|it| (*it, Index::new(&rules, *it))).collect();
-        Self { rules, indexes }
+        Self { rules, suppressions: Vec::new(), indexes }
     }
 
-    /// The numbers of the rules that match the event, suppressed ones left out, into `found`.
-    pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<usize>) {
+    /// The same with these suppressions.
+    #[must_use]
+    pub fn with_suppressions(self, suppressions: Vec<Suppression>) -> Self {
+        Self { suppressions, ..self }
+    }
+
+    /// What hides this rule's match of the event, if anything does: the rule's own filters, else a suppression.
+    fn hidden_by(&self, rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> Option<Hider> {
+        if rule.suppressions.iter().any(|it| it.matches_again(event, scratch)) {
+            return Some(Hider::Rule);
+        }
+        let now = event.context.now_ms;
+        let mut all = self.suppressions.iter().enumerate();
+        all.find(|(_, it)| it.is_for(&rule.id, now) && it.filter.matches_again(event, scratch)).map(|(n, _)| Hider::Suppression(n))
+    }
+
+    /// The rules that match the event, in order, into `found`.
+    pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<Found>) {
         found.clear();
         let Some((_, index)) = self.indexes.iter().find(|(of, _)| *of == event.event_type) else { return };
         scratch.next_event();
         let mut ask = |n: usize| {
             let rule = &self.rules[n];
-            if rule.filter.matches_again(event, scratch) && !rule.suppressions.iter().any(|it| it.matches_again(event, scratch)) {
-                found.push(n);
+            if rule.filter.matches_again(event, scratch) {
+                found.push(Found { rule: n, hidden_by: self.hidden_by(rule, event, scratch) });
             }
         };
         for (col, rules) in &index.by_key {
@@ -75,6 +112,6 @@ impl RuleSet {
             named.into_iter().flatten().for_each(|n| ask(*n));
         }
         index.always.iter().for_each(|n| ask(*n));
-        found.sort_unstable();
+        found.sort_unstable_by_key(|it| it.rule);
     }
 }

@@ -82,6 +82,8 @@ pub struct Tally {
     pub matches: Vec<u64>,
     /// Matches that a rule's bounds left out, by its number.
     pub overflow: Vec<u64>,
+    /// Matches that a suppression hid and the time of the last, by its number.
+    pub hidden: Vec<(u64, i64)>,
 }
 
 impl Hit {
@@ -145,7 +147,20 @@ impl Tally {
     /// A tally for these rules.
     pub fn new(set: &RuleSet) -> Self {
         let n = set.rules.len();
-        Self { groups: (0..n).map(|_| HashMap::new()).collect(), values: HashMap::new(), matches: vec![0; n], overflow: vec![0; n] }
+        Self {
+            groups: (0..n).map(|_| HashMap::new()).collect(),
+            values: HashMap::new(),
+            matches: vec![0; n],
+            overflow: vec![0; n],
+            hidden: vec![(0, i64::MIN); set.suppressions.len()],
+        }
+    }
+
+    /// Counts a match that a suppression hid.
+    pub fn hide(&mut self, suppression: usize, time: i64) {
+        if let Some((n, last)) = self.hidden.get_mut(suppression) {
+            (*n, *last) = (*n + 1, time.max(*last));
+        }
     }
 
     /// Counts a match.
@@ -186,7 +201,7 @@ impl Tally {
 
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.groups.iter().all(HashMap::is_empty)
+        self.groups.iter().all(HashMap::is_empty) && self.hidden.iter().all(|(n, _)| *n == 0)
     }
 
     /// The values that matches name by number.

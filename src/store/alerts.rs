@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, rule TEXT NOT NULL, aggr
   dismiss_reason TEXT, dismiss_text TEXT, assignee TEXT, notes TEXT NOT NULL DEFAULT '[]');
 CREATE INDEX IF NOT EXISTS alerts_rule ON alerts (rule, aggregates, bucket, generation);
 CREATE INDEX IF NOT EXISTS alerts_last ON alerts (last_ms);
+CREATE TABLE IF NOT EXISTS suppression_hits (id TEXT PRIMARY KEY, hits INTEGER NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alert_events (alert TEXT, time INTEGER, key BLOB, title TEXT NOT NULL, event TEXT NOT NULL,
   PRIMARY KEY (alert, time, key)) WITHOUT ROWID;
 ";
@@ -39,6 +40,12 @@ CREATE TABLE IF NOT EXISTS alert_events (alert TEXT, time INTEGER, key BLOB, tit
 pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64) -> Result<(), StoreError> {
     if tally.is_empty() {
         return Ok(());
+    }
+    for (it, (hits, last)) in set.suppressions.iter().zip(&tally.hidden).filter(|(_, (hits, _))| *hits > 0) {
+        tx.prepare_cached(
+            "INSERT INTO suppression_hits VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET hits = hits + ?2, last_ms = max(last_ms, ?3)",
+        )?
+        .execute(params![it.id, hits, last])?;
     }
     let values = tally.values();
     for (n, aggregates, group) in tally.into_groups() {
@@ -424,4 +431,12 @@ pub fn dismiss_alert(dir: &Path, id: &str, reason: &str, text: &str, by: &str, n
         params![id, now, by, reason, text],
     )?;
     Ok(changed > 0)
+}
+
+/// How often each suppression hid a match, and the event time of the last, ms; by its id.
+pub fn suppression_hits(dir: &Path) -> Result<HashMap<String, (u64, i64)>, StoreError> {
+    let db = super::quarantine::reader(dir)?;
+    let mut query = db.prepare("SELECT id, hits, last_ms FROM suppression_hits")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -2,7 +2,7 @@
 
 use crate::event::column::{ALL, Kind};
 use crate::event::{Col, Event, EventId, EventType, Flags, Row, Val};
-use crate::rules::Hit;
+use crate::rules::{Hit, RuleSet, Tally};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -172,6 +172,8 @@ pub struct Batch {
     pub flags: Vec<Flags>,
     /// What rules matched, by row; not written with the events.
     pub hits: Vec<(u32, Arc<Hit>)>,
+    /// The suppressions that hid a match, by row.
+    pub hidden: Vec<(u32, usize)>,
     pub(super) columns: Vec<Column>,
 }
 
@@ -187,6 +189,7 @@ impl Batch {
             insert_times: Vec::new(),
             flags: Vec::new(),
             hits: Vec::new(),
+            hidden: Vec::new(),
             columns,
         }
     }
@@ -217,6 +220,7 @@ impl Batch {
         self.insert_times.clear();
         self.flags.clear();
         self.hits.clear();
+        self.hidden.clear();
         for column in &mut self.columns {
             match column {
                 Column::None => {}
@@ -238,6 +242,19 @@ impl Batch {
         if let Some(row) = self.len().checked_sub(1) {
             self.hits.push((row as u32, Arc::new(hit)));
         }
+    }
+
+    /// Notes that a suppression hid a match of the last event.
+    pub fn hide(&mut self, suppression: usize) {
+        if let Some(row) = self.len().checked_sub(1) {
+            self.hidden.push((row as u32, suppression));
+        }
+    }
+
+    /// Gathers what rules found in these events.
+    pub(super) fn tally(&self, rules: &RuleSet, tally: &mut Tally) {
+        self.hits.iter().for_each(|(_, hit)| tally.add(rules, hit));
+        self.hidden.iter().for_each(|(row, by)| tally.hide(*by, self.event_times[*row as usize]));
     }
 
     /// How many events.
@@ -287,7 +304,7 @@ impl Batch {
         self.set_text(row, Col::MatchState, event.match_state());
         self.set(row, Col::NumMatched, &Val::Int(event.rule_matches.len() as i64));
         event.rule_matches.iter().for_each(|it| self.push_item(row, Col::RuleMatches, it));
-        self.set(row, Col::NumSuppressed, &Val::Int(0));
+        self.set(row, Col::NumSuppressed, &Val::Int(event.suppressed as i64));
         self.set_text(row, Col::Raw, &event.raw);
         self.set(row, Col::FieldsVersion, &Val::Int(crate::event::FIELDS_VERSION));
         if let Some(label) = event.label {
@@ -345,8 +362,9 @@ impl Batch {
         self.event_times.extend_from_slice(&other.event_times[range.clone()]);
         self.insert_times.extend_from_slice(&other.insert_times[range.clone()]);
         self.flags.extend_from_slice(&other.flags[range.clone()]);
-        let in_range = other.hits.iter().filter(|(row, _)| range.contains(&(*row as usize)));
-        self.hits.extend(in_range.map(|(row, hit)| (row - range.start as u32 + rows as u32, Arc::clone(hit))));
+        let moved = |row: u32| range.contains(&(row as usize)).then(|| row - range.start as u32 + rows as u32);
+        self.hits.extend(other.hits.iter().filter_map(|(row, hit)| Some((moved(*row)?, Arc::clone(hit)))));
+        self.hidden.extend(other.hidden.iter().filter_map(|(row, by)| Some((moved(*row)?, *by))));
         for (to, from) in self.columns.iter_mut().zip(&other.columns) {
             match (to, from) {
                 (Column::Text(to), Column::Text(from)) => to.append(rows, from, range.clone()),

@@ -250,7 +250,7 @@ impl Committer {
         }
         let rows = kept(batch, &keep, session.now, counts);
         session.rows += rows.len() as u64;
-        rows.hits.iter().for_each(|(_, hit)| session.tally.add(&session.shared.options.rules, hit));
+        rows.tally(&session.shared.options.rules, &mut session.tally);
         session.sorter.add(rows)?;
         if session.sorter.rows_max() >= FILE_ROWS {
             session.end_files()?;

@@ -289,7 +289,7 @@ impl Committer {
     fn tally(&self, batches: &[Batch]) -> Tally {
         let rules = &self.shared.options.rules;
         let mut tally = Tally::new(rules);
-        batches.iter().flat_map(|it| &it.hits).for_each(|(_, hit)| tally.add(rules, hit));
+        batches.iter().for_each(|it| it.tally(rules, &mut tally));
         tally
     }
 

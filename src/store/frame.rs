@@ -198,6 +198,7 @@ pub(super) fn read_frame(frame: &[u8]) -> Option<Batch> {
         insert_times: vec![head.insert_time; rows],
         flags,
         hits: Vec::new(),
+        hidden: Vec::new(),
         columns,
     })
 }

@@ -31,7 +31,7 @@ mod segment_read;
 mod state;
 mod upkeep;
 
-pub use alerts::{StoredAlert, dismiss_alert, list_alerts};
+pub use alerts::{StoredAlert, dismiss_alert, list_alerts, suppression_hits};
 pub use backup::backup;
 pub use batch::{Batch, BatchRow};
 pub use bulk::{Answer, Bulk};

@@ -26,7 +26,7 @@ fn matching(set: &RuleSet, text: &str) -> Vec<BTreeSet<String>> {
     while let Some(item) = records.next().unwrap() {
         if let Item::Record(record) = item {
             set.matches(&normalizer.event(&record, &context), &mut scratch, &mut found);
-            ids.push(found.iter().map(|n| set.rules[*n].id.clone()).collect());
+            ids.push(found.iter().map(|it| set.rules[it.rule].id.clone()).collect());
         }
     }
     ids
@@ -389,4 +389,42 @@ fn a_dismissed_alert_stays_and_the_next_match_opens_another() {
     assert_eq!(open["events"][0]["raw"]["eventID"], "event-1");
     let shown = output(&["alerts", "show", &id, "--data-dir", &data]);
     assert!(stdout(&shown).contains("dismissed: MAINTENANCE"), "{}", stdout(&shown));
+}
+
+#[test]
+fn a_suppression_hides_the_alert_never_the_event() {
+    let mut app = TestApp::new().folder("files");
+    let rules = write_rules(&app);
+    let suppression = |id: &str, filter: &str, more: &str| {
+        app.file(&format!("suppressions/{id}.yaml"), format!("id: {id}\nfilter: {filter}\nowner: ada\nreason: A test.\n{more}"));
+    };
+    suppression("robot", "user = \"robot\"", "rules: [each]\n");
+    suppression("expired", "eventName = \"ListThings\"", "expires: 2020-01-01\n");
+    let folder = app.path("suppressions");
+    app = app.with("rules", serde_json::json!({"builtin": false, "directories": [rules]}));
+    app = app.with("suppressions", serde_json::json!({"directories": [folder]}));
+    let record = |n: u32, user: &str| {
+        let mut record = crate::support::record(&format!("event-{n}"), "2026-01-02T03:04:05Z", "ListThings");
+        record["userIdentity"]["userName"] = user.into();
+        record
+    };
+    let records = [record(0, "robot"), record(1, "robot"), record(2, "bob"), record(0, "robot")];
+    app.file("files/a.json", serde_json::json!({ "Records": records }).to_string());
+    app.drain();
+    let of_each: Vec<Value> = stored_alerts(&app).into_iter().filter(|it| it["ruleId"] == "each").collect();
+    assert_eq!(of_each.len(), 1, "{of_each:#?}");
+    assert_eq!(of_each[0]["aggregates"]["user"], "bob");
+    assert_eq!(app.search("user = \"robot\" and alert_metadata.num_suppressed = 1").len(), 2, "the events stay");
+    let (data, folder) = (app.data().to_str().unwrap().to_owned(), app.path("suppressions").to_str().unwrap().to_owned());
+    let listed = lines(&stdout(&output(&["suppressions", "list", "--suppressions", &folder, "--data-dir", &data, "--output", "json"])));
+    let of = |id: &str| listed.iter().find(|it| it["id"] == id).unwrap().clone();
+    assert_eq!((&of("robot")["hits"], &of("expired")["hits"]), (&2.into(), &0.into()), "a repeat is no hit");
+    assert_eq!(of("expired")["isExpired"], true);
+    app.file("suppressions/never.yaml", "id: never\nfilter: pid = 1 and user = \"root\"\nowner: ada\nreason: A test.\n");
+    app.file("suppressions/broken.yaml", "id: broken\nfilter: user = = 1\nowner: ada\nreason: A test.\n");
+    let linted = output(&["suppressions", "lint", "--suppressions", &folder]);
+    assert_eq!(linted.status.code(), Some(1));
+    for expected in ["never: never matches again: `pid`", "expired: has expired", "broken.yaml: not loaded: filter:"] {
+        assert!(stderr(&linted).contains(expected), "{expected}: {}", stderr(&linted));
+    }
 }
