@@ -289,7 +289,9 @@ impl Committer {
     fn tally(&self, batches: &[Batch]) -> Tally {
         let rules = &self.shared.options.rules;
         let mut tally = Tally::new(rules);
-        batches.iter().for_each(|it| it.tally(rules, &mut tally));
+        for batch in batches {
+            batch.tally(rules, &mut tally);
+        }
         tally
     }
 
