@@ -90,23 +90,14 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let at_dir = || StoreError::at(&shared.layout.dir);
         let Some((seq, _)) = sealed.run else { return Ok(()) };
-        let run = Arc::new(Run::open(seq, &shared.layout.tmp_run(seq))?);
-        shared.disk.reached(CrashPoint::SealWritten).map_err(at_dir())?;
-        let tx = self.db.transaction()?;
-        for segment in &sealed.segments {
-            state::insert_segment(&tx, segment)?;
-        }
-        state::insert_run(&tx, &run)?;
-        tx.execute("DELETE FROM log WHERE seq = ?1", [log.seq])?;
-        let committed = tx.commit();
-        if committed.is_err() {
-            // Nothing is named: the log stays, and is sealed again.
-            let ids = self.ids.sealing.iter().find(|(seq, _)| *seq == log.seq).map(|(_, ids)| Arc::clone(ids));
-            if let Some(ids) = ids {
-                let _ = self.jobs.send(Job::Seal { log: *log, ids });
+        let run = match self.commit_sealed(log, sealed, seq) {
+            Ok(run) => run,
+            Err(error) => {
+                // Nothing is named: the log stays, and is sealed again.
+                self.seal_again(log);
+                return Err(error);
             }
-        }
-        committed?;
+        };
         shared.disk.reached(CrashPoint::SealCommitted).map_err(at_dir())?;
         self.ids.add_run(Arc::clone(&run))?;
         self.ids.sealing.retain(|(seq, _)| *seq != log.seq);
@@ -115,6 +106,29 @@ impl Committer {
         self.throw_away(shared.layout.log(log.seq));
         self.answer_sealed();
         Ok(())
+    }
+
+    /// The transaction that names a sealed log's files instead of the log.
+    fn commit_sealed(&mut self, log: &Log, sealed: &Sealed, seq: u64) -> Result<Arc<Run>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let run = Arc::new(Run::open(seq, &shared.layout.tmp_run(seq))?);
+        shared.disk.reached(CrashPoint::SealWritten).map_err(StoreError::at(&shared.layout.dir))?;
+        let tx = self.db.transaction()?;
+        for segment in &sealed.segments {
+            state::insert_segment(&tx, segment)?;
+        }
+        state::insert_run(&tx, &run)?;
+        tx.execute("DELETE FROM log WHERE seq = ?1", [log.seq])?;
+        tx.commit()?;
+        Ok(run)
+    }
+
+    /// The files of the first attempt stay in `tmp/` until the next start: after a failed commit only the state, read
+    /// anew, knows for certain that it does not name them.
+    fn seal_again(&self, log: &Log) {
+        if let Some((_, ids)) = self.ids.sealing.iter().find(|(seq, _)| *seq == log.seq) {
+            let _ = self.jobs.send(Job::Seal { log: *log, ids: Arc::clone(ids) });
+        }
     }
 
     /// Moves named files from `tmp/` to where they belong. They are found in both places.

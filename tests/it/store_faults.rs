@@ -132,6 +132,25 @@ fn nothing_is_lost_or_twice_whatever_a_crash_takes() {
 }
 
 #[test]
+fn a_seal_that_stumbles_is_made_again_without_a_restart() {
+    let (runtime, folder, clock) = (runtime(), folder(), Clock::fixed(NOW));
+    let dir = folder.path().join("data");
+    let disk = FaultDisk::new(&folder.path().join("limbo"));
+    let store = Store::open(options(&dir, &disk, &clock)).unwrap();
+    disk.stumble_at(CrashPoint::SealWritten);
+    assert!(runtime.block_on(store.commit(intake(0))).is_ok());
+    // Sealing pauses the store and is tried again; it must end without anybody's help.
+    let sealed = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), store.seal()).await });
+    assert!(sealed.is_ok(), "the seal waits for a restart");
+    assert_eq!(stored(&dir).len(), EVENTS);
+    store.close();
+    let store = Store::open(options(&dir, &disk, &clock)).unwrap();
+    assert!(std::fs::read_dir(dir.join("tmp")).unwrap().next().is_none(), "nothing of the first attempt outlives a start");
+    assert_eq!(stored(&dir).len(), EVENTS);
+    store.close();
+}
+
+#[test]
 fn deliveries_that_can_wait_share_a_session_and_each_event_is_stored_once() {
     let (runtime, folder, clock) = (runtime(), folder(), Clock::fixed(NOW));
     let dir = folder.path().join("data");

@@ -16,6 +16,7 @@ struct State {
     /// Removed files that a crash brings back.
     removed: Vec<(PathBuf, PathBuf)>,
     crash_at: Option<(CrashPoint, usize)>,
+    stumble_at: Option<CrashPoint>,
     is_dead: bool,
     operations: u64,
     fail_at: Option<(u64, ErrorKind)>,
@@ -38,6 +39,11 @@ impl FaultDisk {
     /// Dies the n-th time (from 0) that this point is reached.
     pub(crate) fn crash_at(&self, point: CrashPoint, n: usize) {
         self.state.lock().unwrap().crash_at = Some((point, n));
+    }
+
+    /// Fails the next time this point is reached, once, and lives on.
+    pub(crate) fn stumble_at(&self, point: CrashPoint) {
+        self.state.lock().unwrap().stumble_at = Some(point);
     }
 
     /// The n-th operation from now fails, once.
@@ -194,6 +200,9 @@ impl Disk for FaultDisk {
 
     fn reached(&self, point: CrashPoint) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
+        if state.stumble_at.take_if(|it| *it == point).is_some() {
+            return Err(io::Error::other("stumbled on purpose"));
+        }
         if let Some((at, n)) = &mut state.crash_at {
             if *at == point {
                 if *n == 0 {
