@@ -13,7 +13,8 @@ fn main() -> io::Result<()> {
     let mut text = String::from("&[\n");
     for file in files {
         let name = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-        let _ = writeln!(text, "({name:?}, include_str!({:?})),", file.display().to_string());
+        // No absolute path: a checkout that moved, or another one with the same target folder, is built right as well.
+        let _ = writeln!(text, "({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/rules/\", {name:?}))),");
     }
     text.push(']');
     fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("rules.rs"), text)
