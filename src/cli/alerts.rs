@@ -5,6 +5,7 @@ use super::exit::{Exit, Failure};
 use super::term;
 use crate::clock::Clock;
 use crate::event::time;
+use crate::rules::severity_name;
 use crate::store::{StoredAlert, dismiss_alert, list_alerts};
 
 pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
@@ -53,7 +54,7 @@ fn print(alert: &StoredAlert, output: Output) -> Result<(), Failure> {
     let line = match output {
         Output::Json => serde_json::to_string(alert).map_err(|error| Failure::new(Exit::Bug, error))?,
         Output::Text => {
-            let severity = ["high", "medium", "low"].get(usize::from(alert.severity).wrapping_sub(1)).unwrap_or(&"?");
+            let severity = severity_name(alert.severity);
             let time = time::format_ms(alert.last_event_time);
             let state = alert.dismiss_reason.as_deref().map_or(String::new(), |reason| format!("  dismissed: {}", term::plain(reason)));
             let title = term::short(&alert.title, 100);

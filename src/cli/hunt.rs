@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::event::{Context, Event, EventType, Row};
 use crate::filter::{Field, Scratch};
 use crate::json::push_quoted;
-use crate::rules::{Alert, Found, Hit, RuleSet, Tally, load_suppressions, shared_json};
+use crate::rules::{Alert, Found, Hit, RuleSet, Tally, load_suppressions, severity_name, shared_json};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -137,7 +137,7 @@ fn user_of(alert: &Alert) -> String {
 }
 
 fn text_of(alert: &Alert) -> String {
-    let severity = ["high", "medium", "low"].get(usize::from(alert.severity).wrapping_sub(1)).unwrap_or(&"?");
+    let severity = severity_name(alert.severity);
     let time = crate::event::time::format_ms(alert.first_event_time);
     format!("{time}  {severity:<6}  {}  {}  ({} events)\n", alert.rule_id, term::plain(&alert.title), alert.count)
 }

@@ -42,11 +42,11 @@ fn list(rules: &[Rule], output: Output) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     for rule in rules {
         match output {
-            Output::Text => writeln!(out, "{:<50} {}  {}", rule.id, rule.severity, rule.title)?,
+            Output::Text => writeln!(out, "{:<50} {}  {}", rule.id, rule.severity, rule.title.text)?,
             Output::Json => {
                 let types: Vec<_> = rule.event_types.iter().map(|it| it.name()).collect();
                 let line = serde_json::json!({
-                    "id": rule.id, "title": rule.title, "severity": rule.severity, "tags": rule.tags, "event_types": types,
+                    "id": rule.id, "title": rule.title.text, "severity": rule.severity, "tags": rule.tags, "event_types": types,
                     "description": rule.description, "enabled": rule.is_enabled, "live": rule.is_live, "file": rule.file,
                 });
                 writeln!(out, "{line}")?;

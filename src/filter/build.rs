@@ -1,14 +1,11 @@
 //! Filters made by other languages than ours: Sigma rules become the same tests over the same events.
 
 use super::ast::{Op, Segment};
-use super::compile::{Check, Filter, Node, Target};
+use super::compile::{Check, Filter, Node, REGEX_BYTES_MAX, Target};
 use super::matcher::{Matcher, Network};
 use super::value::Ordinal;
 use crate::event::Col;
 use regex::RegexBuilder;
-
-/// The size of a compiled pattern, bytes.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// A part of a filter.
 #[derive(Debug, Clone)]
@@ -54,7 +51,7 @@ impl Pattern {
     fn any_matcher(&self) -> Result<Matcher, String> {
         match self {
             Self::Text { pieces, cased } => text_matcher(pieces, *cased),
-            Self::Regex(source) => regex(source, source).map(Matcher::Regex),
+            Self::Regex(source) => regex(source).map(Matcher::Regex),
             Self::Network(text) => {
                 let network = Network::parse(text).ok_or_else(|| format!("`{text}` is not a network with a prefix length"))?;
                 Ok(Matcher::Inside(text.clone(), network))
@@ -72,7 +69,7 @@ fn text_matcher(pieces: &[Piece], cased: bool) -> Result<Matcher, String> {
         ([], _) => Ok(Matcher::Equal(String::new())),
         ([Piece::Text(text)], true) => Ok(Matcher::Equal(text.clone())),
         ([Piece::Text(text)], false) => Ok(Matcher::EqualNocase(text.to_lowercase())),
-        ([Piece::Any], _) => regex("", "").map(Matcher::Regex),
+        ([Piece::Any], _) => regex("").map(Matcher::Regex),
         _ => {
             let mut source = String::from(if cased { "(?s)" } else { "(?is)" });
             if pieces.first() != Some(&Piece::Any) {
@@ -90,13 +87,16 @@ fn text_matcher(pieces: &[Piece], cased: bool) -> Result<Matcher, String> {
             if pieces.last() != Some(&Piece::Any) {
                 source.push('$');
             }
-            regex(&source, &source).map(Matcher::Regex)
+            regex(&source).map(Matcher::Regex)
         }
     }
 }
 
-fn regex(source: &str, shown: &str) -> Result<regex::Regex, String> {
-    RegexBuilder::new(source).size_limit(REGEX_BYTES_MAX).build().map_err(|error| format!("`{shown}` is not a regular expression: {error}"))
+fn regex(source: &str) -> Result<regex::Regex, String> {
+    RegexBuilder::new(source)
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(|error| format!("`{source}` is not a regular expression: {error}"))
 }
 
 fn raw(path: &str) -> Vec<Target> {

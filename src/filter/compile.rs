@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The size of a compiled regular expression, bytes: bounds what a filter can cost.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+pub(super) const REGEX_BYTES_MAX: usize = 1 << 20;
 /// How many alternatives of one test a search looks up in Bloom filters.
 const ALTERNATIVES_MAX: usize = 32;
 

@@ -1,5 +1,6 @@
 //! `CloudTrail` records of every kind: management, data, network activity, Insights, aggregated (protocols.md §1).
 
+use super::common;
 use super::look::Text;
 use super::principal;
 use super::tables::Call;
@@ -8,9 +9,6 @@ use crate::event::{Col, Context, Event, EventId, EventType, Flags, Val, fingerpr
 use crate::json::{Kind, Tape};
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-/// An event time this far in the future is flagged.
-const CLOCK_SKEW_MS: i64 = 10 * 60_000;
 
 /// The members of a record that we use, as node numbers. A key twice: the last one stands.
 #[derive(Default)]
@@ -140,26 +138,12 @@ fn set_times(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
     let read = |at| look.string(at).and_then(|text| time::parse_ms(&text));
     let time =
         read(it.event_time).or_else(|| read(look.member(it.window, "windowEnd"))).or_else(|| read(look.member(it.window, "windowStart")));
-    if let Some(time) = time {
-        event.event_time = time;
-        if time > event.context.now_ms.saturating_add(CLOCK_SKEW_MS) {
-            event.flags.insert(Flags::CLOCK_SKEW);
-        }
-    } else {
-        event.event_time = event.context.now_ms;
-        event.flags.insert(Flags::NO_EVENT_TIME);
-    }
+    common::set_time(event, time);
 }
 
 /// `sourceIPAddress` is not always an address: services put their names there.
 fn set_source<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
-    let Some(source) = look.string(it.source_ip).or_else(|| dimension(look, it.summary, "sourceIpAddress")) else { return };
-    if source.parse::<std::net::IpAddr>().is_ok() {
-        event.set(Col::Ip, Val::Text(source));
-    } else {
-        event.flags.insert(Flags::SOURCE_NOT_IP);
-        event.set(Col::SrcHost, Val::Text(source));
-    }
+    common::set_source(event, look.string(it.source_ip).or_else(|| dimension(look, it.summary, "sourceIpAddress")));
 }
 
 fn set_activity(event: &mut Event<'_>, look: &Text<'_>, it: &Members, known: &Call, has_action: bool) {

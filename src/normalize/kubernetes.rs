@@ -1,13 +1,12 @@
 //! Audit events of the Kubernetes API server, `audit.k8s.io` v1 and v1beta1, every stage (protocols.md §6, §7.4).
 
+use super::common;
 use super::look::Text;
 use super::tables::{kubernetes_activity, kubernetes_target};
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Resource, Val, fingerprint, hash_identity, time};
 use crate::json::{Kind, Tape};
 use std::borrow::Cow;
 
-/// An event time this far in the future is flagged.
-const CLOCK_SKEW_MS: i64 = 10 * 60_000;
 /// How many of the caller's groups are kept as a field; all stay in `raw`.
 const GROUPS_MAX: usize = 100;
 
@@ -100,15 +99,7 @@ fn identify(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
 
 fn set_time(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
     let read = |at| look.string(at).and_then(|text| time::parse_ms(&text));
-    let Some(time) = read(it.stage_time).or_else(|| read(it.received)).or_else(|| read(it.timestamp)) else {
-        event.event_time = event.context.now_ms;
-        event.flags.insert(Flags::NO_EVENT_TIME);
-        return;
-    };
-    event.event_time = time;
-    if time > event.context.now_ms.saturating_add(CLOCK_SKEW_MS) {
-        event.flags.insert(Flags::CLOCK_SKEW);
-    }
+    common::set_time(event, read(it.stage_time).or_else(|| read(it.received)).or_else(|| read(it.timestamp)));
 }
 
 fn set_user<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
@@ -150,13 +141,7 @@ fn user_type(name: &str) -> &'static str {
 /// Of `sourceIPs` only the last is not the caller's word.
 fn set_source<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
     let last = it.source_ips.filter(|at| look.tape.nodes[*at].kind == Kind::Array).and_then(|at| look.tape.children(at).last());
-    let Some(source) = look.string(last) else { return };
-    if source.parse::<std::net::IpAddr>().is_ok() {
-        event.set(Col::Ip, Val::Text(source));
-    } else {
-        event.flags.insert(Flags::SOURCE_NOT_IP);
-        event.set(Col::SrcHost, Val::Text(source));
-    }
+    common::set_source(event, look.string(last));
 }
 
 fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {

@@ -4,6 +4,7 @@
 //! (white space, a secret) is copied, and scanned a second time.
 
 mod cloudtrail;
+mod common;
 mod kubernetes;
 mod look;
 mod mask;

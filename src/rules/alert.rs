@@ -4,6 +4,16 @@ use super::rule::Rule;
 use crate::event::EventId;
 use crate::json::push_quoted;
 
+/// The name of a severity.
+pub fn severity_name(severity: u8) -> &'static str {
+    match severity {
+        1 => "high",
+        2 => "medium",
+        3 => "low",
+        _ => "?",
+    }
+}
+
 /// An alert.
 #[derive(Debug, Clone)]
 pub struct Alert {

@@ -1,6 +1,7 @@
 //! A rule file of ours (FILTER.md, Rules): YAML, unknown keys refused.
 
 use super::rule::{Rule, RuleCase, Trigger, duration_ms, event_types};
+use super::title::Title;
 use crate::filter::{Field, Filter, Lists};
 use serde::Deserialize;
 use std::path::Path;
@@ -119,7 +120,7 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
         cases: file.tests.into_iter().map(|it| RuleCase { event: it.event, matches: it.matches }).collect(),
         file: path.to_owned(),
         id: file.id,
-        title: file.title,
+        title: Title::new(&file.title),
         description: file.description,
         tags: file.tags,
     })

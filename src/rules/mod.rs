@@ -12,12 +12,14 @@ mod set;
 mod sigma;
 mod suppression;
 mod tally;
+mod title;
 mod window;
 
-pub use alert::Alert;
+pub use alert::{Alert, severity_name};
 pub use load::{Loaded, Problem, Source, load};
 pub use rule::{Rule, RuleCase, Trigger};
 pub use set::{Found, Hider, RuleSet};
 pub use suppression::{Suppression, load_suppressions};
 pub use tally::{Bucket, EVENTS_MAX, GROUPS_MAX, Group, Hit, Kept, Tally, decide, shared_json};
+pub use title::Title;
 pub use window::{Match, tidy};

@@ -1,5 +1,6 @@
 //! One rule, ready to be asked.
 
+use super::title::Title;
 use crate::event::{Col, EventType};
 use crate::filter::{Field, Filter};
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ pub struct Rule {
     /// Its stable id.
     pub id: String,
     /// Its title; `{{field}}` stands for a value of the event.
-    pub title: String,
+    pub title: Title,
     /// 1 high, 2 medium, 3 low.
     pub severity: u8,
     /// What happened, why it matters, what to check first.

@@ -7,7 +7,7 @@ use super::window::{self, Match, tidy};
 use crate::event::{Event, EventType, write_json};
 use crate::filter::{Field, Scratch};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Events that an alert keeps whole: the latest.
 pub const EVENTS_MAX: usize = 10;
@@ -100,7 +100,7 @@ impl Hit {
             aggregates,
             of: Match { time: event.event_time, key: request(event, scratch), steps, value: 0 },
             values,
-            title: title(it, event, scratch),
+            title: it.title.of(event, scratch),
             json: Arc::clone(json),
         }
     }
@@ -113,34 +113,17 @@ pub fn shared_json(event: &Event<'_>) -> Arc<str> {
     String::from_utf8(json).unwrap_or_default().into()
 }
 
+static AUDIT_ID: LazyLock<Option<Field>> = LazyLock::new(|| Field::new("auditID").ok());
+
 /// What counts once: a request to Kubernetes, whatever its stages; else the event.
 fn request(event: &Event<'_>, scratch: &mut Scratch) -> u128 {
     if event.event_type == EventType::KubernetesAudit {
-        let id = Field::new("auditID").map(|field| field.values(event, scratch)).unwrap_or_default();
+        let id = AUDIT_ID.as_ref().map(|field| field.values(event, scratch)).unwrap_or_default();
         if let [id] = id.as_slice() {
             return xxhash_rust::xxh3::xxh3_128(format!("{}|{id}", event.context.cluster).as_bytes());
         }
     }
     event.id.0
-}
-
-/// The rule's title with the event's values; a missing one reads `unknown`.
-fn title(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> String {
-    let mut out = String::new();
-    let mut rest = rule.title.as_str();
-    while let Some((before, after)) = rest.split_once("{{") {
-        out.push_str(before);
-        let Some((path, behind)) = after.split_once("}}") else {
-            out.push_str("{{");
-            rest = after;
-            continue;
-        };
-        let values = Field::new(path.trim()).map(|field| field.values(event, scratch)).unwrap_or_default();
-        out.push_str(values.first().map_or("unknown", String::as_str));
-        rest = behind;
-    }
-    out.push_str(rest);
-    out
 }
 
 impl Tally {
@@ -188,7 +171,9 @@ impl Tally {
         }
         if group.matches.len() >= MATCHES_MAX {
             self.overflow[hit.rule] += 1;
-        } else if rule.trigger.field().is_none() {
+            return;
+        }
+        if rule.trigger.field().is_none() {
             group.matches.push(hit.of);
         }
         // A match without a value of the field that counts has nothing to count.
@@ -279,7 +264,7 @@ fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64
     Alert {
         id: Alert::id_of(rule, aggregates, at, 0),
         rule_id: rule.id.clone(),
-        title: latest.first().map_or_else(|| rule.title.clone(), |it| it.title.clone()),
+        title: latest.first().map_or_else(|| rule.title.text.clone(), |it| it.title.clone()),
         severity: rule.severity,
         tags: rule.tags.clone(),
         window_start: at * rule.window_ms,

@@ -286,7 +286,7 @@ impl Of<'_> {
                 self.key,
                 at,
                 generation,
-                rule.title,
+                rule.title.text,
                 rule.severity,
                 to_json(&rule.tags),
                 to_json(&fields),

@@ -8,6 +8,7 @@ mod text;
 
 use super::load::{Loaded, Problem};
 use super::rule::{Rule, Trigger};
+use super::title::Title;
 use crate::event::EventType;
 use crate::filter::{Filter, Lists};
 use serde_json::{Map, Value};
@@ -74,7 +75,7 @@ fn of(document: &Map<String, Value>, path: &Path, types: &'static [EventType], f
     let tags = document.get("tags").and_then(Value::as_array).into_iter().flatten();
     Rule {
         id: name_of(document).to_owned(),
-        title: text("title"),
+        title: Title::new(&text("title")),
         severity: match string(document, "level") {
             Some("critical" | "high") => 1,
             Some("low" | "informational") => 3,

@@ -1,0 +1,44 @@
+//! Titles of alerts: a text in which `{{field}}` stands for a value of the event.
+
+use crate::event::Event;
+use crate::filter::{Field, Scratch};
+
+/// A title, its fields resolved once.
+#[derive(Debug, Clone)]
+pub struct Title {
+    /// As it was written.
+    pub text: String,
+    /// Text, and the field behind it; a name that is no field is none.
+    parts: Vec<(String, Option<Field>)>,
+    rest: String,
+}
+
+impl Title {
+    /// Reads a title.
+    pub fn new(text: &str) -> Self {
+        let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
+        while let Some((before, after)) = rest.split_once("{{") {
+            plain.push_str(before);
+            rest = after;
+            let Some((path, behind)) = after.split_once("}}") else {
+                plain.push_str("{{");
+                continue;
+            };
+            parts.push((std::mem::take(&mut plain), Field::new(path.trim()).ok()));
+            rest = behind;
+        }
+        Self { text: text.to_owned(), parts, rest: plain + rest }
+    }
+
+    /// The title of an event's alert; a missing value reads `unknown`.
+    pub fn of(&self, event: &Event<'_>, scratch: &mut Scratch) -> String {
+        let mut out = String::new();
+        for (before, field) in &self.parts {
+            out.push_str(before);
+            let values = field.as_ref().map(|field| field.values(event, scratch)).unwrap_or_default();
+            out.push_str(values.first().map_or("unknown", String::as_str));
+        }
+        out.push_str(&self.rest);
+        out
+    }
+}
