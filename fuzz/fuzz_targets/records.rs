@@ -1,11 +1,18 @@
 //! Any bytes are split into records and rejects; each record is what serde_json reads too, and its event's JSON is JSON.
+//! The scanner's two ways say the same.
 #![no_main]
 
 use planewatch::decode::{Buffers, Item, Records};
 use planewatch::event::{Context, write_json};
+use planewatch::json::{Scanner, Tape};
 use planewatch::normalize::{Normalizer, mask_lexically, watched_keys};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let (mut fast, mut careful) = (Tape::default(), Tape::default());
+    let mut scanner = Scanner::new(watched_keys());
+    let expected = scanner.scan_carefully(data, 0, &mut careful);
+    assert_eq!(scanner.scan(data, 0, &mut fast), expected);
+    assert!(expected.is_err() || fast == careful);
     let context = Context::default();
     let mut normalizer = Normalizer::default();
     let mut out = Vec::new();

@@ -2,12 +2,16 @@
 //!
 //! A leaf. Nothing here builds a tree of owned values; everything points into the text it was given.
 
+mod fast;
+mod keys;
 mod lexical;
+mod quotes;
 mod scan;
 mod tape;
 mod text;
 
 pub use lexical::{compact, value_end_lexical};
-pub use scan::{DEPTH_MAX, Expected, KeySet, ScanError, Scanner};
+pub use keys::KeySet;
+pub use scan::{DEPTH_MAX, Expected, ScanError, Scanner};
 pub use tape::{Kind, Node, Tape};
 pub use text::{push_escaped, push_quoted, unescape};

@@ -3,13 +3,15 @@
 //! Strict as RFC 8259, except that invalid UTF-8 is the caller's to find (one check per record is
 //! cheaper than one per string). Strings are not decoded here; a node says whether it has escapes.
 
+use super::fast::{Fast, is_repeat};
+use super::keys::{KeySet, Seen, key_hash};
 use super::tape::{Kind, Node, Tape};
-use super::text::{LANES, special_bits, special_from, unescape};
+use super::text::{special_from, unescape};
 
 /// How deeply objects and arrays may nest. What reads our output (`jq`, serde) stops near here too.
 pub const DEPTH_MAX: usize = 128;
 /// From this many keys in one object on, repeats are found by a hash set instead of by looking along.
-const KEYS_LINEAR_MAX: usize = 64;
+pub(super) const KEYS_LINEAR_MAX: usize = 64;
 
 /// Why a value could not be scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,42 +75,18 @@ impl std::fmt::Display for Expected {
     }
 }
 
-/// Keys to look out for, without regard to case: a filter, so a hit may be a false one.
-#[derive(Debug, Clone)]
-pub struct KeySet {
-    bits: Vec<u64>,
-}
-
-impl KeySet {
-    /// A set that watches these keys.
-    pub fn new<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
-        let mut bits = vec![0; 64];
-        for key in keys {
-            let bit = key_hash(key.as_bytes()) as usize & 4095;
-            bits[bit / 64] |= 1 << (bit % 64);
-        }
-        Self { bits }
-    }
-
-    fn may_hold(&self, hash: u32) -> bool {
-        let bit = hash as usize & 4095;
-        self.bits[bit / 64] >> (bit % 64) & 1 == 1
-    }
-}
-
 struct Open {
     node: usize,
     keys: usize,
     is_object: bool,
-    /// Two small sets of the keys so far, by different bits of their hashes: a key that is not in both is new.
-    seen: [u64; 2],
+    seen: Seen,
 }
 
 /// Scans values; keeps its working memory from one to the next.
 pub struct Scanner {
     watch: KeySet,
+    fast: Fast,
     open: Vec<Open>,
-    hashes: Vec<u32>,
 }
 
 impl std::fmt::Debug for Scanner {
@@ -126,15 +104,22 @@ impl Default for Scanner {
 impl Scanner {
     /// A scanner that also notes the nodes whose keys are (perhaps) in `watch`.
     pub fn new(watch: KeySet) -> Self {
-        Self { watch, open: Vec::new(), hashes: Vec::new() }
+        Self { watch, fast: Fast::default(), open: Vec::new() }
     }
 
     /// Scans the value that starts at or after `buf[at]`; its nodes' offsets count from the start of `buf`.
     /// Returns where the value ends.
     pub fn scan(&mut self, buf: &[u8], at: usize, tape: &mut Tape) -> Result<usize, ScanError> {
+        match self.fast.scan(&self.watch, buf, at, tape) {
+            Some(end) => Ok(end),
+            None => self.scan_carefully(buf, at, tape),
+        }
+    }
+
+    /// As [`Scanner::scan`], byte by byte: any value, and why it is none. What the fast way must agree with.
+    pub fn scan_carefully(&mut self, buf: &[u8], at: usize, tape: &mut Tape) -> Result<usize, ScanError> {
         tape.clear();
         self.open.clear();
-        self.hashes.clear();
         let mut i = skip_space(buf, at);
         let mut key = Key::default();
         loop {
@@ -165,7 +150,7 @@ impl Scanner {
                     return Err(ScanError::TooDeep);
                 }
                 let is_object = open == b'{';
-                self.open.push(Open { node: tape.nodes.len(), keys: self.hashes.len(), is_object, seen: [0; 2] });
+                self.open.push(Open { node: tape.nodes.len(), keys: 0, is_object, seen: Seen::default() });
                 (if is_object { Kind::Object } else { Kind::Array }, i + 1)
             }
             b't' => (Kind::True, literal(buf, i, b"true")?),
@@ -182,6 +167,7 @@ impl Scanner {
             start: i as u32,
             end: end as u32,
             next: if is_open { 0 } else { index + 1 },
+            key_hash: key.hash,
             kind,
             key_escaped: key.escaped,
         });
@@ -234,7 +220,6 @@ impl Scanner {
     fn close(&mut self, i: &mut usize, tape: &mut Tape) {
         *i += 1;
         if let Some(open) = self.open.pop() {
-            self.hashes.truncate(open.keys);
             let next = tape.nodes.len() as u32;
             let node = &mut tape.nodes[open.node];
             node.next = next;
@@ -262,32 +247,20 @@ impl Scanner {
             if escaped { key_hash(unescape(&String::from_utf8_lossy(&buf[start..end])).as_bytes()) } else { key_hash(&buf[start..end]) };
         self.note_repeat(buf, hash, (start, end), tape);
         let watched = self.watch.may_hold(hash);
-        Ok(Key { start: start as u32, end: end as u32, escaped, watched })
+        Ok(Key { start: start as u32, end: end as u32, hash, escaped, watched })
     }
 
     /// Says on the tape when the key was in this object before. The hash ignores case; keys do not.
     fn note_repeat(&mut self, buf: &[u8], hash: u32, span: (usize, usize), tape: &mut Tape) {
         let Some(open) = self.open.last_mut() else { return };
-        let bits = [1 << (hash & 63), 1 << (hash >> 6 & 63)];
-        let is_new = open.seen[0] & bits[0] == 0 || open.seen[1] & bits[1] == 0;
-        open.seen = [open.seen[0] | bits[0], open.seen[1] | bits[1]];
-        let before = &self.hashes[open.keys..];
-        // Past the linear part every object counts as one that may repeat: readers then look for the last.
-        let seen = before.len() >= KEYS_LINEAR_MAX || !is_new && before.contains(&hash);
-        if seen && !tape.repeated_keys {
-            if before.len() >= KEYS_LINEAR_MAX {
-                tape.many_keys = true;
-            } else {
-                let new = unescape(&String::from_utf8_lossy(&buf[span.0..span.1])).into_owned();
-                let is_repeat = tape.children(open.node).any(|at| {
-                    let node = &tape.nodes[at];
-                    let old = &buf[node.key_start as usize..node.key_end as usize];
-                    unescape(&String::from_utf8_lossy(old)) == new
-                });
-                tape.repeated_keys = is_repeat;
-            }
+        open.keys += 1;
+        let may_repeat = open.seen.put(hash);
+        if open.keys > KEYS_LINEAR_MAX {
+            // Every such object counts as one that may repeat: readers then look for the last.
+            tape.many_keys = true;
+        } else if may_repeat && !tape.repeated_keys {
+            tape.repeated_keys = is_repeat(buf, hash, span, open.node, tape);
         }
-        self.hashes.push(hash);
     }
 }
 
@@ -304,6 +277,7 @@ enum After {
 struct Key {
     start: u32,
     end: u32,
+    hash: u32,
     escaped: bool,
     watched: bool,
 }
@@ -313,7 +287,7 @@ fn byte(buf: &[u8], i: usize) -> Result<u8, ScanError> {
     buf.get(i).copied().ok_or(ScanError::Incomplete)
 }
 
-fn skip_space(buf: &[u8], mut i: usize) -> usize {
+pub(super) fn skip_space(buf: &[u8], mut i: usize) -> usize {
     while matches!(buf.get(i), Some(b' ' | b'\n' | b'\r' | b'\t')) {
         i += 1;
     }
@@ -321,7 +295,7 @@ fn skip_space(buf: &[u8], mut i: usize) -> usize {
 }
 
 #[inline]
-fn space(buf: &[u8], i: usize, tape: &mut Tape) -> usize {
+pub(super) fn space(buf: &[u8], i: usize, tape: &mut Tape) -> usize {
     if !matches!(buf.get(i), Some(b' ' | b'\n' | b'\r' | b'\t')) {
         return i;
     }
@@ -350,7 +324,7 @@ fn digits(buf: &[u8], mut i: usize) -> Result<usize, ScanError> {
     Ok(i)
 }
 
-fn number_end(buf: &[u8], mut i: usize) -> Result<usize, ScanError> {
+pub(super) fn number_end(buf: &[u8], mut i: usize) -> Result<usize, ScanError> {
     if buf[i] == b'-' {
         i += 1;
     }
@@ -369,61 +343,19 @@ fn number_end(buf: &[u8], mut i: usize) -> Result<usize, ScanError> {
 }
 
 /// From behind the opening quote to the closing one: its offset, and whether escapes came before it.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "most strings end within the first sixteen bytes; measured: a tenth of the scan")]
-fn string_end(buf: &[u8], i: usize) -> Result<(usize, bool), ScanError> {
-    let mut from = i;
-    if let Some(chunk) = buf.get(i..).and_then(<[u8]>::first_chunk::<LANES>) {
-        let found = special_bits(chunk);
-        if found == 0 {
-            from = i + LANES;
-        } else {
-            let at = i + found.trailing_zeros() as usize;
-            if buf[at] == b'"' {
-                return Ok((at, false));
-            }
-        }
-    }
-    let found = long_string_end(buf, from);
-    if found == NO_STRING { Err(string_error(buf, i)) } else { Ok(((found & !ESCAPED) as usize, found & ESCAPED != 0)) }
-}
-
-/// Set in what [`long_string_end`] returns when the string has escapes.
-const ESCAPED: u64 = 1 << 63;
-/// What it returns when there is no such string. One number instead of a `Result`: it stays in a register.
-const NO_STRING: u64 = u64::MAX;
-
-fn long_string_end(buf: &[u8], mut i: usize) -> u64 {
-    let mut escaped = 0;
+fn string_end(buf: &[u8], mut i: usize) -> Result<(usize, bool), ScanError> {
+    let mut escaped = false;
     loop {
-        let Some(at) = special_from(buf, i) else { return NO_STRING };
+        let Some(at) = special_from(buf, i) else { return Err(ScanError::Incomplete) };
         match buf[at] {
-            b'"' => return at as u64 | escaped,
-            b'\\' => match escape_end(buf, at + 1) {
-                Ok(end) => (escaped, i) = (ESCAPED, end),
-                Err(_) => return NO_STRING,
-            },
-            _ => return NO_STRING,
+            b'"' => return Ok((at, escaped)),
+            b'\\' => (escaped, i) = (true, escape_end(buf, at + 1)?),
+            _ => return Err(bad(at, Expected::NoControl)),
         }
     }
 }
 
-/// Why there is no string: looked for again, since it is rare.
-#[cold]
-fn string_error(buf: &[u8], mut i: usize) -> ScanError {
-    loop {
-        let Some(at) = special_from(buf, i) else { return ScanError::Incomplete };
-        if buf[at] != b'\\' {
-            return bad(at, Expected::NoControl);
-        }
-        match escape_end(buf, at + 1) {
-            Ok(end) => i = end,
-            Err(error) => return error,
-        }
-    }
-}
-
-fn escape_end(buf: &[u8], i: usize) -> Result<usize, ScanError> {
+pub(super) fn escape_end(buf: &[u8], i: usize) -> Result<usize, ScanError> {
     match byte(buf, i)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(i + 1),
         b'u' => {
@@ -436,19 +368,4 @@ fn escape_end(buf: &[u8], i: usize) -> Result<usize, ScanError> {
         }
         _ => Err(bad(i, Expected::Escape)),
     }
-}
-
-/// A hash of a key that ignores ASCII case, from its ends and its length.
-fn key_hash(key: &[u8]) -> u32 {
-    let (head, tail) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-        _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-            (Some(head), Some(tail)) => (u64::from(u32::from_le_bytes(*head)), u64::from(u32::from_le_bytes(*tail))),
-            _ => (key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
-        },
-    };
-    const FOLD: u64 = 0x2020_2020_2020_2020;
-    let mixed = ((head | FOLD) ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ (tail | FOLD).rotate_left(32).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    (mixed ^ mixed >> 32) as u32
 }

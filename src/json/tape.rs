@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 /// One value. Offsets are bytes from the start of the scanned buffer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
     /// First byte of the key, behind its quote; equal to `key_end` where there is none.
     pub key_start: u32,
@@ -37,6 +37,8 @@ pub struct Node {
     pub end: u32,
     /// Index of the node that follows this one and all that is inside it.
     pub next: u32,
+    /// A hash of the decoded key that ignores ASCII case; 0 where there is none.
+    pub key_hash: u32,
     /// The value's kind.
     pub kind: Kind,
     /// The key has escapes.
@@ -44,7 +46,7 @@ pub struct Node {
 }
 
 /// The nodes of one value, the value itself first.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tape {
     /// All nodes, each container before what is in it.
     pub nodes: Vec<Node>,
