@@ -16,8 +16,9 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 }
 
 /// Inflates a whole object at once, where that is certain to be right: one member, its stated size true and small.
-/// None: stream it instead, which also tells what is wrong.
-pub(super) fn whole(bytes: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option<()> {
+/// How many bytes of `out` that made; more of it may be left over from before. None: stream it instead, which also tells
+/// what is wrong.
+pub(super) fn whole(bytes: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option<usize> {
     let stated = u32::from_le_bytes(*bytes.last_chunk::<4>()?) as usize;
     // libdeflate stops after one member and does not say where: a second header, real or not, is the stream's job.
     // Compressed bytes look like one by chance; the flags' reserved bits, which are zero in a real one, sort most of them out.
@@ -26,14 +27,13 @@ pub(super) fn whole(bytes: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option
     if stated > bytes_max || has_more {
         return None;
     }
-    out.resize(stated, 0);
+    if out.len() < stated {
+        out.resize(stated, 0);
+    }
     let mut inflater = libdeflater::Decompressor::new();
-    match inflater.gzip_decompress(bytes, out) {
-        Ok(n) if n == stated && !is_gzip(out) => Some(()),
-        _ => {
-            out.clear();
-            None
-        }
+    match inflater.gzip_decompress(bytes, &mut out[..stated]) {
+        Ok(n) if n == stated && !is_gzip(&out[..n]) => Some(n),
+        _ => None,
     }
 }
 
@@ -185,8 +185,9 @@ mod tests {
     #[test]
     fn whole_is_used_up_to_its_limit_and_not_past_it() {
         let mut out = Vec::new();
-        assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX]), WHOLE_BYTES_MAX, &mut out), Some(()));
-        assert_eq!(out.len(), WHOLE_BYTES_MAX);
+        assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX]), WHOLE_BYTES_MAX, &mut out), Some(WHOLE_BYTES_MAX));
+        assert_eq!(whole(&gz(b"less"), WHOLE_BYTES_MAX, &mut out), Some(4));
+        assert!(out.starts_with(b"less "));
         assert_eq!(whole(&gz(&vec![b' '; WHOLE_BYTES_MAX + 1]), WHOLE_BYTES_MAX, &mut out), None);
     }
 }

@@ -94,9 +94,11 @@ impl Buffers {
 impl<'r> Records<'r> {
     /// The records of an object that is in memory, gzip or not.
     pub fn of_bytes(bytes: &'r [u8], mut buffers: Buffers) -> io::Result<Self> {
-        if is_gzip(bytes) && gunzip::whole(bytes, buffers.whole_bytes_max, &mut buffers.window).is_some() {
-            let whole = std::mem::take(&mut buffers.window);
-            return Ok(Self::new(Window::whole(whole), buffers));
+        if is_gzip(bytes) {
+            if let Some(end) = gunzip::whole(bytes, buffers.whole_bytes_max, &mut buffers.window) {
+                let whole = std::mem::take(&mut buffers.window);
+                return Ok(Self::new(Window::whole(whole, end), buffers));
+            }
         }
         Self::of_reader(bytes, buffers)
     }

@@ -15,23 +15,25 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// Bytes that were read and not yet used.
 pub(super) struct Window<'r> {
+    /// What is behind `end` is left over from earlier inputs: it was paid for.
     buf: Vec<u8>,
     pos: usize,
+    end: usize,
     source: Option<Box<dyn BufRead + Send + 'r>>,
     /// How the input ended before its time.
     pub(super) damage: Option<(Reason, String)>,
 }
 
 impl<'r> Window<'r> {
-    /// All of the input is here.
-    pub(super) fn whole(buf: Vec<u8>) -> Self {
-        Self { buf, pos: 0, source: None, damage: None }
+    /// All of the input is here: the first `end` bytes.
+    pub(super) fn whole(buf: Vec<u8>, end: usize) -> Self {
+        Self { buf, pos: 0, end, source: None, damage: None }
     }
 
     /// The input is to be read.
     pub(super) fn stream(source: Box<dyn BufRead + Send + 'r>, mut buf: Vec<u8>) -> Self {
         buf.clear();
-        Self { buf, pos: 0, source: Some(source), damage: None }
+        Self { buf, pos: 0, end: 0, source: Some(source), damage: None }
     }
 
     /// The buffer back, unless one huge record had made it huge.
@@ -41,7 +43,7 @@ impl<'r> Window<'r> {
 
     /// The bytes from the current position on.
     pub(super) fn rest(&self) -> &[u8] {
-        &self.buf[self.pos..]
+        &self.buf[self.pos..self.end]
     }
 
     pub(super) fn advance(&mut self, n: usize) {
@@ -61,6 +63,7 @@ impl<'r> Window<'r> {
     /// Reads more, twice what is here so that scanning again stays cheap. False at the end of the input.
     pub(super) fn fill(&mut self) -> io::Result<bool> {
         let Some(source) = &mut self.source else { return Ok(false) };
+        self.buf.truncate(self.end);
         self.buf.drain(..self.pos);
         self.pos = 0;
         let want = self.buf.len().clamp(CHUNK_BYTES, RECORD_BYTES_MAX);
@@ -85,6 +88,7 @@ impl<'r> Window<'r> {
             source.consume(n);
             got += n;
         }
+        self.end = self.buf.len();
         Ok(got > 0)
     }
 
@@ -98,7 +102,7 @@ impl<'r> Window<'r> {
             if skipped > BETWEEN_TOKENS_BYTES_MAX {
                 return Ok(false);
             }
-            if self.pos < self.buf.len() || !self.fill()? {
+            if self.pos < self.end || !self.fill()? {
                 return Ok(true);
             }
         }

@@ -1,10 +1,62 @@
 //! An event as one line of JSON: the native form (EVENT.md).
 
-use super::column::{ALL, Kind};
+use super::column::{ALL, COLUMNS, Kind};
 use super::{Col, Row, Val};
 use crate::json::push_quoted;
 
 const NO_MATCHES: &[u8] = br#","alert_metadata":{"rule_matches":[],"match_state":"UNMATCHED","num_matched":0,"num_suppressed":0}"#;
+
+/// Up to this many bytes are copied as so many: a copy of fixed length is a few moves, others are a call.
+const SHORT_BYTES: usize = 32;
+
+/// A short text, with what fills it up.
+#[derive(Clone, Copy)]
+struct Short {
+    bytes: [u8; SHORT_BYTES],
+    length: usize,
+}
+
+impl Short {
+    /// Empty where the text is longer than [`SHORT_BYTES`].
+    const fn of(text: &str) -> Self {
+        let mut it = Self { bytes: [0; SHORT_BYTES], length: 0 };
+        let from = text.as_bytes();
+        if from.len() <= SHORT_BYTES {
+            while it.length < from.len() {
+                it.bytes[it.length] = from[it.length];
+                it.length += 1;
+            }
+        }
+        it
+    }
+}
+
+/// `,"name":` of every column.
+static KEYS: [Short; COLUMNS.len()] = {
+    let mut keys = [Short::of(""); COLUMNS.len()];
+    let mut n = 0;
+    while n < keys.len() {
+        keys[n] = Short::of(COLUMNS[n].json_key);
+        n += 1;
+    }
+    keys
+};
+
+/// Writes the first `length` of these bytes.
+#[inline]
+fn push_short(bytes: &[u8; SHORT_BYTES], length: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(bytes);
+    out.truncate(out.len() - (SHORT_BYTES - length));
+}
+
+/// Writes `text[from..to]`.
+#[inline]
+fn push_part(text: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
+    match text[from..].first_chunk::<SHORT_BYTES>() {
+        Some(chunk) if to - from <= SHORT_BYTES => push_short(chunk, to - from, out),
+        _ => out.extend_from_slice(&text[from..to]),
+    }
+}
 
 /// Writes the event as one JSON object without a line end.
 pub fn write_json(row: &impl Row, out: &mut Vec<u8>) {
@@ -34,7 +86,11 @@ pub fn write_json(row: &impl Row, out: &mut Vec<u8>) {
         (b",\"cluster\":", Col::Cluster),
         (b",\"availability_zone\":", Col::AvailabilityZone),
     ] {
-        first_member(start, name, &row.val(col), out);
+        let start = usize::from(out.len() == start);
+        if let Some(text) = row.val(col).text() {
+            out.extend_from_slice(&name[start..]);
+            quoted(row, text, out);
+        }
     }
     out.push(b'}');
     alert_metadata(row, out);
@@ -95,7 +151,8 @@ fn common(row: &impl Row, out: &mut Vec<u8>) {
             (_, Kind::List) => list(info.name, row, col, out),
             (_, Kind::Text) => {
                 if let Some(text) = row.text(col) {
-                    out.extend_from_slice(info.json_key.as_bytes());
+                    let key = &KEYS[col as usize];
+                    push_short(&key.bytes, key.length, out);
                     quoted(row, text, out);
                 }
             }
@@ -106,13 +163,15 @@ fn common(row: &impl Row, out: &mut Vec<u8>) {
 
 /// A text that is a piece of the native record stands there as JSON spells it: only others are looked through.
 fn quoted(row: &impl Row, text: &str, out: &mut Vec<u8>) {
-    if row.is_spelled(text) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        push_quoted(text, out);
+    let Some((raw, at)) = row.spelled(text) else { return push_quoted(text, out) };
+    let (raw, end) = (raw.as_bytes(), at + text.len());
+    // A whole string has its quotes with it.
+    if at > 0 && raw[at - 1] == b'"' && raw.get(end) == Some(&b'"') {
+        return push_part(raw, at - 1, end + 1, out);
     }
+    out.push(b'"');
+    push_part(raw, at, end, out);
+    out.push(b'"');
 }
 
 fn resources(row: &impl Row, out: &mut Vec<u8>) {
@@ -125,7 +184,8 @@ fn resources(row: &impl Row, out: &mut Vec<u8>) {
         let object = out.len();
         for (name, text) in [(&b",\"type\":"[..], kind), (b",\"name\":", name), (b",\"arn\":", arn), (b",\"account_id\":", account_id)] {
             if !text.is_empty() {
-                first_member(object, name, &Val::of(text), out);
+                out.extend_from_slice(&name[usize::from(out.len() == object)..]);
+                quoted(row, text, out);
             }
         }
         out.push(b'}');
@@ -149,11 +209,6 @@ fn member(name: &[u8], val: &Val<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(name);
         value(val, out);
     }
-}
-
-/// As [`member`], without the comma where it is the object's first.
-fn first_member(object: usize, name: &[u8], val: &Val<'_>, out: &mut Vec<u8>) {
-    member(&name[usize::from(out.len() == object)..], val, out);
 }
 
 fn value(val: &Val<'_>, out: &mut Vec<u8>) {

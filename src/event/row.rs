@@ -83,9 +83,9 @@ pub trait Row {
     fn val(&self, col: Col) -> Val<'_>;
     /// The text of a column of texts between `User` and `Verbs`.
     fn text(&self, col: Col) -> Option<&str>;
-    /// Whether this text, which [`Row::text`] gave, is known to need no escapes in JSON.
-    fn is_spelled(&self, _text: &str) -> bool {
-        false
+    /// Where this text stands in the native record, which is then given too, if it does: it needs no escapes in JSON.
+    fn spelled(&self, _text: &str) -> Option<(&str, usize)> {
+        None
     }
     /// Calls `each` with every text of a list column.
     fn list(&self, col: Col, each: &mut dyn FnMut(&str));
@@ -307,10 +307,10 @@ impl Row for Event<'_> {
         self.get(col).text()
     }
 
-    fn is_spelled(&self, text: &str) -> bool {
+    fn spelled(&self, text: &str) -> Option<(&str, usize)> {
         // A text with escapes was decoded into memory of its own; what borrows from the record has none.
-        let (from, at) = (self.raw.as_ptr() as usize, text.as_ptr() as usize);
-        at >= from && at + text.len() <= from + self.raw.len()
+        let at = (text.as_ptr() as usize).checked_sub(self.raw.as_ptr() as usize)?;
+        (at + text.len() <= self.raw.len()).then_some((&*self.raw, at))
     }
 
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {

@@ -3,13 +3,13 @@
 /// Keys to look out for, without regard to case: a filter, so a hit may be a false one.
 #[derive(Debug, Clone)]
 pub struct KeySet {
-    bits: Vec<u64>,
+    bits: [u64; 64],
 }
 
 impl KeySet {
     /// A set that watches these keys.
     pub fn new<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
-        let mut bits = vec![0; 64];
+        let mut bits = [0; 64];
         for key in keys {
             let bit = key_hash(key.as_bytes()) as usize & 4095;
             bits[bit / 64] |= 1 << (bit % 64);
@@ -20,7 +20,7 @@ impl KeySet {
     #[inline]
     pub(super) fn may_hold(&self, hash: u32) -> bool {
         let bit = hash as usize & 4095;
-        self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        self.bits[bit / 64] >> (bit % 64) & 1 == 1
     }
 }
 
@@ -40,11 +40,15 @@ impl Seen {
 }
 
 /// A hash of a key that ignores ASCII case, from its first and last eight bytes and its length.
-pub(super) fn key_hash(key: &[u8]) -> u32 {
+pub const fn key_hash(key: &[u8]) -> u32 {
     let (head, tail) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
         (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
         _ => {
-            let word = key.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            let (mut word, mut n) = (0, key.len());
+            while n > 0 {
+                n -= 1;
+                word = word << 8 | key[n] as u64;
+            }
             (word, word)
         }
     };
@@ -67,7 +71,7 @@ pub(super) fn key_hash_in(buf: &[u8], start: usize, end: usize) -> u32 {
 }
 
 #[inline]
-fn mixed(head: u64, tail: u64, length: usize) -> u32 {
+const fn mixed(head: u64, tail: u64, length: usize) -> u32 {
     const FOLD: u64 = 0x2020_2020_2020_2020;
     let mixed = ((head | FOLD) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ (tail | FOLD).rotate_left(32).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);

@@ -5,13 +5,12 @@
 mod fast;
 mod keys;
 mod lexical;
-mod quotes;
 mod scan;
 mod tape;
 mod text;
 
+pub use keys::{KeySet, key_hash};
 pub use lexical::{compact, value_end_lexical};
-pub use keys::KeySet;
 pub use scan::{DEPTH_MAX, Expected, ScanError, Scanner};
 pub use tape::{Kind, Node, Tape};
 pub use text::{push_escaped, push_quoted, unescape};

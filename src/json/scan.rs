@@ -171,6 +171,7 @@ impl Scanner {
             kind,
             key_escaped: key.escaped,
         });
+        tape.has_escapes |= key.escaped || kind == Kind::EscapedString;
         if key.watched {
             tape.watched.push(index);
         }

@@ -1,5 +1,6 @@
 //! What a scan leaves behind: a flat list of nodes, each with the spans of its key and its value.
 
+use super::keys::key_hash;
 use super::text::unescape;
 use std::borrow::Cow;
 
@@ -54,6 +55,8 @@ pub struct Tape {
     pub watched: Vec<u32>,
     /// White space stands outside strings.
     pub has_space: bool,
+    /// At least one string or key has escapes.
+    pub has_escapes: bool,
     /// At least one object has a key twice.
     pub repeated_keys: bool,
     /// An object has so many keys that repeats were not looked for while scanning.
@@ -65,6 +68,7 @@ impl Tape {
         self.nodes.clear();
         self.watched.clear();
         self.has_space = false;
+        self.has_escapes = false;
         self.repeated_keys = false;
         self.many_keys = false;
     }
@@ -92,26 +96,26 @@ impl Tape {
     }
 
     /// The member of this object with that key; of several, the last.
+    #[inline]
     pub fn member(&self, parent: usize, name: &str, text: &str) -> Option<usize> {
+        self.member_hashed(parent, key_hash(name.as_bytes()), name, text)
+    }
+
+    fn member_hashed(&self, parent: usize, hash: u32, name: &str, text: &str) -> Option<usize> {
         if self.nodes.get(parent)?.kind != Kind::Object {
             return None;
         }
-        let mut found = None;
-        for at in self.children(parent) {
-            let node = &self.nodes[at];
-            let is_it = if node.key_escaped {
-                self.key(at, text) == name
-            } else {
-                text.as_bytes().get(node.key_start as usize..node.key_end as usize) == Some(name.as_bytes())
-            };
-            if is_it {
-                found = Some(at);
-                if !self.repeated_keys && !self.many_keys {
-                    break;
-                }
-            }
+        let is_it = |at: &usize| self.nodes[*at].key_hash == hash && self.is_key(*at, name, text);
+        if self.repeated_keys || self.many_keys { self.children(parent).filter(is_it).last() } else { self.children(parent).find(is_it) }
+    }
+
+    /// Whether this is the node's key.
+    pub fn is_key(&self, at: usize, name: &str, text: &str) -> bool {
+        let node = &self.nodes[at];
+        if node.key_escaped {
+            return self.key(at, text) == name;
         }
-        found
+        text.as_bytes().get(node.key_start as usize..node.key_end as usize) == Some(name.as_bytes())
     }
 
     /// The value at the end of a path of member names.

@@ -1,76 +1,44 @@
 //! `CloudTrail` records of every kind: management, data, network activity, Insights, aggregated (protocols.md §1).
 
 use super::common;
-use super::look::Text;
+use super::look::{Text, members};
 use super::principal;
-use super::tables::Call;
-use super::{call, resources};
+use super::tables::{self, Call};
+use super::{Known, resources};
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Val, fingerprint, hash_identity, time};
 use crate::json::{Kind, Tape};
 use std::borrow::Cow;
-use std::collections::HashMap;
 
-/// The members of a record that we use, as node numbers. A key twice: the last one stands.
-#[derive(Default)]
-struct Members {
-    event_time: Option<usize>,
-    event_name: Option<usize>,
-    event_source: Option<usize>,
-    event_id: Option<usize>,
-    region: Option<usize>,
-    source_ip: Option<usize>,
-    user_agent: Option<usize>,
-    identity: Option<usize>,
-    error_code: Option<usize>,
-    error_message: Option<usize>,
-    request: Option<usize>,
-    response: Option<usize>,
-    additional: Option<usize>,
-    resources: Option<usize>,
-    read_only: Option<usize>,
-    recipient: Option<usize>,
-    account_id: Option<usize>,
-    addendum: Option<usize>,
-    insight: Option<usize>,
-    window: Option<usize>,
-    summary: Option<usize>,
-}
-
-fn members(look: &Text<'_>) -> Members {
-    let mut it = Members::default();
-    for at in look.tape.children(0) {
-        let slot = match &*look.tape.key(at, look.text) {
-            "eventTime" => &mut it.event_time,
-            "eventName" => &mut it.event_name,
-            "eventSource" => &mut it.event_source,
-            "eventID" | "eventId" => &mut it.event_id,
-            "awsRegion" => &mut it.region,
-            "sourceIPAddress" => &mut it.source_ip,
-            "userAgent" => &mut it.user_agent,
-            "userIdentity" => &mut it.identity,
-            "errorCode" => &mut it.error_code,
-            "errorMessage" => &mut it.error_message,
-            "requestParameters" => &mut it.request,
-            "responseElements" => &mut it.response,
-            "additionalEventData" => &mut it.additional,
-            "resources" => &mut it.resources,
-            "readOnly" => &mut it.read_only,
-            "recipientAccountId" => &mut it.recipient,
-            "accountId" => &mut it.account_id,
-            "addendum" => &mut it.addendum,
-            "insightDetails" => &mut it.insight,
-            "timeWindow" => &mut it.window,
-            "summary" => &mut it.summary,
-            _ => continue,
-        };
-        *slot = Some(at);
+members! {
+    /// The members of a record that we use, as node numbers. A key twice: the last one stands.
+    Members {
+        event_time: "eventTime",
+        event_name: "eventName",
+        event_source: "eventSource",
+        event_id: "eventID" | "eventId",
+        region: "awsRegion",
+        source_ip: "sourceIPAddress",
+        user_agent: "userAgent",
+        identity: "userIdentity",
+        error_code: "errorCode",
+        error_message: "errorMessage",
+        request: "requestParameters",
+        response: "responseElements",
+        additional: "additionalEventData",
+        resources: "resources",
+        read_only: "readOnly",
+        recipient: "recipientAccountId",
+        account_id: "accountId",
+        addendum: "addendum",
+        insight: "insightDetails",
+        window: "timeWindow",
+        summary: "summary",
     }
-    it
 }
 
 /// The event of a record that is compact and masked.
 pub(super) fn event<'s>(
-    calls: &mut HashMap<u64, super::tables::Call>,
+    calls: &mut Known<Call>,
     text: &'s str,
     tape: &'s Tape,
     context: &'s Context,
@@ -78,7 +46,7 @@ pub(super) fn event<'s>(
     flags: Flags,
 ) -> Event<'s> {
     let look = Text { tape, text };
-    let it = members(&look);
+    let it = Members::of(&look, 0);
     let mut event = Event::new(EventType::CloudTrail, context, index, Cow::Borrowed(text));
     event.flags = flags;
     event.tape = Some(tape);
@@ -93,7 +61,7 @@ pub(super) fn event<'s>(
     set_source(&mut event, &look, &it);
     set_outcome(&mut event, &look, &it, action.as_deref());
 
-    let known = *call(calls, service.as_deref().unwrap_or(""), action.as_deref().unwrap_or(""));
+    let known = calls.get(service.as_deref().unwrap_or(""), action.as_deref().unwrap_or(""), tables::call);
     set_activity(&mut event, &look, &it, &known, action.is_some());
     resources::set(&mut event, &look, it.resources, it.request, &known);
     event.set_text(Col::UserAgent, look.string(it.user_agent).or_else(|| dimension(&look, it.summary, "userAgent")));

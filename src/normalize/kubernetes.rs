@@ -1,8 +1,9 @@
 //! Audit events of the Kubernetes API server, `audit.k8s.io` v1 and v1beta1, every stage (protocols.md §6, §7.4).
 
+use super::Known;
 use super::common;
-use super::look::Text;
-use super::tables::{kubernetes_activity, kubernetes_target};
+use super::look::{Text, members};
+use super::tables::{Request, kubernetes_request};
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Resource, Val, fingerprint, hash_identity, time};
 use crate::json::{Kind, Tape};
 use std::borrow::Cow;
@@ -10,54 +11,37 @@ use std::borrow::Cow;
 /// How many of the caller's groups are kept as a field; all stay in `raw`.
 const GROUPS_MAX: usize = 100;
 
-/// The members of an event that we use, as node numbers. A key twice: the last one stands.
-#[derive(Default)]
-struct Members {
-    audit_id: Option<usize>,
-    stage: Option<usize>,
-    uri: Option<usize>,
-    verb: Option<usize>,
-    user: Option<usize>,
-    impersonated: Option<usize>,
-    source_ips: Option<usize>,
-    user_agent: Option<usize>,
-    object: Option<usize>,
-    status: Option<usize>,
-    annotations: Option<usize>,
-    stage_time: Option<usize>,
-    received: Option<usize>,
-    timestamp: Option<usize>,
-}
-
-fn members(look: &Text<'_>) -> Members {
-    let mut it = Members::default();
-    for at in look.tape.children(0) {
-        let slot = match &*look.tape.key(at, look.text) {
-            "auditID" => &mut it.audit_id,
-            "stage" => &mut it.stage,
-            "requestURI" => &mut it.uri,
-            "verb" => &mut it.verb,
-            "user" => &mut it.user,
-            "impersonatedUser" => &mut it.impersonated,
-            "sourceIPs" => &mut it.source_ips,
-            "userAgent" => &mut it.user_agent,
-            "objectRef" => &mut it.object,
-            "responseStatus" => &mut it.status,
-            "annotations" => &mut it.annotations,
-            "stageTimestamp" => &mut it.stage_time,
-            "requestReceivedTimestamp" => &mut it.received,
-            "timestamp" => &mut it.timestamp,
-            _ => continue,
-        };
-        *slot = Some(at);
+members! {
+    /// The members of an event that we use, as node numbers. A key twice: the last one stands.
+    Members {
+        audit_id: "auditID",
+        stage: "stage",
+        uri: "requestURI",
+        verb: "verb",
+        user: "user",
+        impersonated: "impersonatedUser",
+        source_ips: "sourceIPs",
+        user_agent: "userAgent",
+        object: "objectRef",
+        status: "responseStatus",
+        annotations: "annotations",
+        stage_time: "stageTimestamp",
+        received: "requestReceivedTimestamp",
+        timestamp: "timestamp",
     }
-    it
 }
 
 /// The event of an audit record that is compact and masked.
-pub(super) fn audit<'s>(text: &'s str, tape: &'s Tape, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
+pub(super) fn audit<'s>(
+    requests: &mut Known<Request>,
+    text: &'s str,
+    tape: &'s Tape,
+    context: &'s Context,
+    index: u64,
+    flags: Flags,
+) -> Event<'s> {
     let look = Text { tape, text };
-    let it = members(&look);
+    let it = Members::of(&look, 0);
     let mut event = Event::new(EventType::KubernetesAudit, context, index, Cow::Borrowed(text));
     event.flags = flags;
     event.tape = Some(tape);
@@ -68,7 +52,7 @@ pub(super) fn audit<'s>(text: &'s str, tape: &'s Tape, context: &'s Context, ind
     set_time(&mut event, &look, &it);
     set_user(&mut event, &look, &it);
     set_source(&mut event, &look, &it);
-    set_request(&mut event, &look, &it);
+    set_request(&mut event, &look, &it, requests);
     set_outcome(&mut event, &look, &it);
     event.set_text(Col::Type, look.string(it.stage));
     event.set_text(Col::UserAgent, look.string(it.user_agent));
@@ -144,7 +128,7 @@ fn set_source<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
     common::set_source(event, look.string(last));
 }
 
-fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
+fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members, requests: &mut Known<Request>) {
     let part = |name| look.string(look.member(it.object, name));
     let (kind, sub) = (part("resource"), part("subresource"));
     let resource = match (kind, sub) {
@@ -153,12 +137,12 @@ fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
     };
     let verb = look.string(it.verb);
     let asked = resource.as_deref().unwrap_or("");
+    let known = requests.get(asked, verb.as_deref().unwrap_or(""), kubernetes_request);
     if let Some(verb) = &verb {
-        let activity = kubernetes_activity(asked, verb);
-        event.set(Col::Activity, Val::of(activity));
-        event.set(Col::ReadOnly, Val::Bool(matches!(&**verb, "get" | "list" | "watch") && activity != "execute"));
+        event.set(Col::Activity, Val::of(known.activity));
+        event.set(Col::ReadOnly, Val::Bool(matches!(&**verb, "get" | "list" | "watch") && known.activity != "execute"));
     }
-    event.set(Col::TargetKind, Val::of(kubernetes_target(asked)));
+    event.set(Col::TargetKind, Val::of(known.target_kind));
     if it.object.is_some() {
         event.set(Col::Service, Val::Text(part("apiGroup").unwrap_or(Cow::Borrowed("core"))));
     }

@@ -3,6 +3,36 @@
 use crate::json::{Kind, Tape};
 use std::borrow::Cow;
 
+/// Makes a struct of node numbers, a field for each member that is used, and `of`, which finds them by the hashes of
+/// their keys. A key twice: the last one stands.
+macro_rules! members {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $($key:literal)|+,)* }) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        struct $name {
+            $($field: Option<usize>,)*
+        }
+
+        impl $name {
+            fn of(look: &$crate::normalize::look::Text<'_>, object: usize) -> Self {
+                let mut it = Self::default();
+                for at in look.tape.children(object) {
+                    let hash = look.tape.nodes[at].key_hash;
+                    $($({
+                        const HASH: u32 = $crate::json::key_hash($key.as_bytes());
+                        if hash == HASH && look.tape.is_key(at, $key, look.text) {
+                            it.$field = Some(at);
+                            continue;
+                        }
+                    })+)*
+                }
+                it
+            }
+        }
+    };
+}
+pub(super) use members;
+
 /// A look into one record.
 pub(super) struct Text<'s> {
     pub(super) tape: &'s Tape,

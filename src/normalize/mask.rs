@@ -44,7 +44,8 @@ pub(super) fn secrets(tape: &Tape, text: &str, mut found: Spans) -> Spans {
             scalars(tape, text, at, &mut found);
         }
     }
-    if has_url(text.as_bytes()) {
+    // `\/` is an escape: where there is none, one look is enough.
+    if SCHEME.find(text.as_bytes()).is_some() || tape.has_escapes && ESCAPED_SCHEME.find(text.as_bytes()).is_some() {
         found.extend(credentials_in_urls(text).into_iter().map(|span| (span, MASK)));
     }
     found.sort_by_key(|(span, _)| (span.start, std::cmp::Reverse(span.end)));
@@ -96,10 +97,6 @@ pub(super) fn scalars(tape: &Tape, text: &str, at: usize, found: &mut Spans) {
 
 static SCHEME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"://"));
 static ESCAPED_SCHEME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(br":\/\/"));
-
-fn has_url(text: &[u8]) -> bool {
-    SCHEME.find(text).is_some() || ESCAPED_SCHEME.find(text).is_some()
-}
 
 static URL_SECRETS: LazyLock<Option<regex::Regex>> = LazyLock::new(|| {
     // Groups: a password before `@`; what signs a presigned request.

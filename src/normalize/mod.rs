@@ -29,12 +29,13 @@ const CALLS_MAX: usize = 4096;
 pub struct Normalizer {
     inside: Inside,
     rewriter: Rewriter,
-    calls: HashMap<u64, tables::Call>,
+    calls: Known<tables::Call>,
+    requests: Known<tables::Request>,
 }
 
 impl Default for Normalizer {
     fn default() -> Self {
-        Self { inside: Inside::new(), rewriter: Rewriter::default(), calls: HashMap::new() }
+        Self { inside: Inside::new(), rewriter: Rewriter::default(), calls: Known::default(), requests: Known::default() }
     }
 }
 
@@ -42,12 +43,12 @@ impl Normalizer {
     /// The event of a record.
     pub fn event<'s>(&'s mut self, record: &'s Record<'s>, context: &'s Context) -> Event<'s> {
         let mut flags = Flags::default();
-        let Self { inside, rewriter, calls } = self;
+        let Self { inside, rewriter, calls, requests } = self;
         let (text, tape) = if inside.unwrap(record) { (inside.text.as_str(), &inside.tape) } else { (record.text, record.tape) };
         let is_audit = is_audit(tape, text);
         let (text, tape) = rewriter.rewrite(text, tape, is_audit, &mut flags);
         if is_audit {
-            return kubernetes::audit(text, tape, context, record.index, flags);
+            return kubernetes::audit(requests, text, tape, context, record.index, flags);
         }
         cloudtrail::event(calls, text, tape, context, record.index, flags)
     }
@@ -148,11 +149,23 @@ fn replaced(text: &str, spans: &[(Range<usize>, &str)]) -> String {
     out
 }
 
-fn call<'c>(calls: &'c mut HashMap<u64, tables::Call>, service: &str, action: &str) -> &'c tables::Call {
-    let mut hash = xxhash_rust::xxh3::xxh3_64(service.as_bytes());
-    hash = xxhash_rust::xxh3::xxh3_64_with_seed(action.as_bytes(), hash);
-    if calls.len() >= CALLS_MAX {
-        calls.clear();
+/// What the tables say of calls, by two names: looked up once for each pair.
+#[derive(Debug)]
+struct Known<V>(HashMap<u64, V>);
+
+impl<V> Default for Known<V> {
+    fn default() -> Self {
+        Self(HashMap::new())
     }
-    calls.entry(hash).or_insert_with(|| tables::call(service, action))
+}
+
+impl<V: Copy> Known<V> {
+    fn get(&mut self, one: &str, other: &str, look_up: impl FnOnce(&str, &str) -> V) -> V {
+        let hash = xxhash_rust::xxh3::xxh3_64(one.as_bytes());
+        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(other.as_bytes(), hash);
+        if self.0.len() >= CALLS_MAX {
+            self.0.clear();
+        }
+        *self.0.entry(hash).or_insert_with(|| look_up(one, other))
+    }
 }

@@ -1,28 +1,29 @@
 //! Who called: `userIdentity` (protocols.md §1.3).
 
-use super::look::Text;
+use super::look::{Text, members};
 use crate::event::{Col, Event, Val};
 use crate::json::Kind;
 use std::borrow::Cow;
 
-/// The members of `userIdentity` that we use, as node numbers.
-#[derive(Default)]
-struct Identity {
-    kind: Option<usize>,
-    principal_id: Option<usize>,
-    arn: Option<usize>,
-    account_id: Option<usize>,
-    access_key_id: Option<usize>,
-    user_name: Option<usize>,
-    invoked_by: Option<usize>,
-    session_context: Option<usize>,
-    on_behalf_of: Option<usize>,
+members! {
+    /// The members of `userIdentity` that we use, as node numbers.
+    Identity {
+        kind: "type",
+        principal_id: "principalId",
+        arn: "arn",
+        account_id: "accountId",
+        access_key_id: "accessKeyId",
+        user_name: "userName",
+        invoked_by: "invokedBy",
+        session_context: "sessionContext",
+        on_behalf_of: "onBehalfOf",
+    }
 }
 
 /// Sets what the record says of its caller; returns the caller's account.
 pub(super) fn set<'s>(event: &mut Event<'s>, look: &Text<'s>, node: Option<usize>) {
     let Some(node) = node.filter(|at| look.tape.nodes[*at].kind == Kind::Object) else { return };
-    let identity = members(look, node);
+    let identity = Identity::of(look, node);
     let kind = look.string(identity.kind);
     let arn = look.string(identity.arn);
     let principal_id = look.string(identity.principal_id);
@@ -58,26 +59,6 @@ pub(super) fn set<'s>(event: &mut Event<'s>, look: &Text<'s>, node: Option<usize
     let assumed_root = look.boolean(look.member(identity.session_context, "assumedRoot")) == Some(true);
     let on_behalf_of = look.string(look.member(identity.on_behalf_of, "userId"));
     event.set_text(Col::ImpersonatedUser, if assumed_root { Some(Cow::Borrowed("root")) } else { on_behalf_of });
-}
-
-fn members(look: &Text<'_>, node: usize) -> Identity {
-    let mut it = Identity::default();
-    for at in look.tape.children(node) {
-        let slot = match &*look.tape.key(at, look.text) {
-            "type" => &mut it.kind,
-            "principalId" => &mut it.principal_id,
-            "arn" => &mut it.arn,
-            "accountId" => &mut it.account_id,
-            "accessKeyId" => &mut it.access_key_id,
-            "userName" => &mut it.user_name,
-            "invokedBy" => &mut it.invoked_by,
-            "sessionContext" => &mut it.session_context,
-            "onBehalfOf" => &mut it.on_behalf_of,
-            _ => continue,
-        };
-        *slot = Some(at);
-    }
-    it
 }
 
 /// Role and session of `arn:aws:sts::1:assumed-role/ROLE/SESSION`; the name of a federated user is its session.

@@ -20,14 +20,26 @@ static KUBERNETES_ACTIVITIES: LazyLock<Vec<[&str; 3]>> =
 static KUBERNETES_TARGET: LazyLock<HashMap<&str, &str>> =
     LazyLock::new(|| lines(KUBERNETES_TARGETS).filter_map(|line| Some((*line.first()?, *line.get(1)?))).collect());
 
+/// What is known of one kind of Kubernetes request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) activity: &'static str,
+    pub(super) target_kind: &'static str,
+}
+
+/// Looks up what a verb on this `resource[/subresource]` does. Callers keep the answer: it walks the table.
+pub(super) fn kubernetes_request(resource: &str, verb: &str) -> Request {
+    Request { activity: kubernetes_activity(resource, verb), target_kind: kubernetes_target(resource) }
+}
+
 /// What a Kubernetes request does to this `resource[/subresource]`.
-pub(super) fn kubernetes_activity(resource: &str, verb: &str) -> &'static str {
+fn kubernetes_activity(resource: &str, verb: &str) -> &'static str {
     let fits = |[kind, of, _]: &&[&str; 3]| glob(kind, resource) && (*of == "*" || of.eq_ignore_ascii_case(verb));
     KUBERNETES_ACTIVITIES.iter().find(fits).map_or("other", |line| line[2])
 }
 
 /// What kind of thing this `resource[/subresource]` of Kubernetes is.
-pub(super) fn kubernetes_target(resource: &str) -> &'static str {
+fn kubernetes_target(resource: &str) -> &'static str {
     let whole = resource.split('/').next().unwrap_or(resource);
     KUBERNETES_TARGET.get(resource).or_else(|| KUBERNETES_TARGET.get(whole)).copied().unwrap_or("other")
 }
