@@ -7,7 +7,7 @@ use crate::event::{Context, Event, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
-use crate::rules::{Found, Hider, Hit, RuleSet, shared_json};
+use crate::rules::{Found, Hider, Hit, RuleSet};
 use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, MEMORY_BYTES_MAX, NotTaken, Outcome};
 use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
@@ -348,8 +348,7 @@ fn hits(rules: &RuleSet, event: &mut Event<'_>, scratch: &mut Scratch, found: &m
     }
     event.rule_matches = found.iter().map(|it| rules.rules[it.rule].id.clone()).collect();
     event.suppressed = found.iter().filter(|it| it.hidden_by.is_some()).count();
-    let json = shared_json(event);
-    found.iter().filter(|it| it.hidden_by.is_none()).map(|it| Hit::new(rules, it.rule, event, &json, scratch)).collect()
+    found.iter().filter(|it| it.hidden_by.is_none()).map(|it| Hit::new(rules, it.rule, event, None, scratch)).collect()
 }
 
 /// The beginning of bytes, masked: as much as the quarantine keeps.

@@ -34,12 +34,12 @@ impl Visitor for Hunter<'_> {
         if self.found.is_empty() {
             return;
         }
-        let json = self.tally.map(|_| shared_json(event)).unwrap_or_default();
+        let json = self.tally.map(|_| shared_json(event));
         let found = std::mem::take(&mut self.found);
         for rule in found.iter().filter(|it| it.hidden_by.is_none()).map(|it| it.rule) {
             match self.tally {
                 Some(tally) => {
-                    let hit = Hit::new(self.set, rule, event, &json, &mut self.scratch);
+                    let hit = Hit::new(self.set, rule, event, json.as_ref(), &mut self.scratch);
                     tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.set, &hit);
                 }
                 None => self.write_match(rule, event, out),

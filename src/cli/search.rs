@@ -22,6 +22,7 @@ pub(super) fn search(args: &SearchArgs) -> Result<Exit, Failure> {
         since_ms: args.since.as_deref().map(|it| point(it, now)).transpose()?,
         until_ms: args.until.as_deref().map(|it| point(it, now)).transpose()?,
         limit: (args.limit > 0).then_some(args.limit),
+        ids: None,
     };
     let stdout = std::io::stdout();
     let is_terminal = stdout.is_terminal();

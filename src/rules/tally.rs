@@ -4,7 +4,7 @@ use super::alert::Alert;
 use super::rule::{Rule, Trigger};
 use super::set::RuleSet;
 use super::window::{self, Match, tidy};
-use crate::event::{Event, EventType, write_json};
+use crate::event::{Event, EventId, EventType, write_json};
 use crate::filter::{Field, Scratch};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -24,20 +24,23 @@ pub struct Hit {
     of: Match,
     values: Vec<String>,
     title: String,
-    json: Arc<str>,
+    event: EventId,
+    json: Option<Arc<str>>,
 }
 
-/// An event that is kept whole.
+/// An event that an alert shows.
 #[derive(Debug, Clone)]
 pub struct Kept {
     /// Event time, ms.
     pub time: i64,
     /// What counts once.
     pub key: u128,
+    /// The event.
+    pub event: EventId,
     /// The rule's title with its values.
     pub title: String,
-    /// The event as JSON.
-    pub json: Arc<str>,
+    /// The event as JSON, where it is not to be found in a store.
+    pub json: Option<Arc<str>>,
 }
 
 /// What one window of one set of aggregate values holds.
@@ -55,10 +58,10 @@ pub struct Bucket {
 
 impl Bucket {
     /// Keeps the event if it is among the latest; of equal times the larger key, so that the order does not matter.
-    fn keep(&mut self, kept: Kept) {
-        let at = self.latest.partition_point(|it| (it.time, it.key) > (kept.time, kept.key));
+    fn keep(&mut self, order: (i64, u128), kept: impl FnOnce() -> Kept) {
+        let at = self.latest.partition_point(|it| (it.time, it.key) > order);
         if at < EVENTS_MAX {
-            self.latest.insert(at, kept);
+            self.latest.insert(at, kept());
             self.latest.truncate(EVENTS_MAX);
         }
     }
@@ -71,6 +74,8 @@ pub struct Group {
     pub buckets: BTreeMap<i64, Bucket>,
     /// All of them, where the rule has a state.
     pub matches: Vec<Match>,
+    /// What they would show, by time and what counts once, where a store decides later.
+    pub shown: HashMap<(i64, u128), (EventId, String)>,
 }
 
 /// All matches of a hunt.
@@ -87,8 +92,9 @@ pub struct Tally {
 }
 
 impl Hit {
-    /// What a rule needs of an event that matches it; `json` is the event, written once for all of its rules.
-    pub fn new(set: &RuleSet, rule: usize, event: &Event<'_>, json: &Arc<str>, scratch: &mut Scratch) -> Self {
+    /// What a rule needs of an event that matches it; `json` is the event, written once for all of its rules, where no
+    /// store keeps it.
+    pub fn new(set: &RuleSet, rule: usize, event: &Event<'_>, json: Option<&Arc<str>>, scratch: &mut Scratch) -> Self {
         let it = &set.rules[rule];
         let text = |field: &Field, scratch: &mut Scratch| field.values(event, scratch).join(",");
         let aggregates = it.aggregates.iter().map(|field| text(field, scratch)).collect();
@@ -101,7 +107,8 @@ impl Hit {
             of: Match { time: event.event_time, key: request(event, scratch), steps, value: 0 },
             values,
             title: it.title.of(event, scratch),
-            json: Arc::clone(json),
+            event: event.id,
+            json: json.cloned(),
         }
     }
 }
@@ -165,13 +172,17 @@ impl Tally {
             _ => (bucket.first.min(hit.of.time), bucket.last.max(hit.of.time)),
         };
         bucket.count += 1;
-        bucket.keep(Kept { time: hit.of.time, key: hit.of.key, title: hit.title.clone(), json: Arc::clone(&hit.json) });
+        let kept = || Kept { time: hit.of.time, key: hit.of.key, event: hit.event, title: hit.title.clone(), json: hit.json.clone() };
+        bucket.keep((hit.of.time, hit.of.key), kept);
         if matches!(rule.trigger, Trigger::Each) {
             return;
         }
         if group.matches.len() >= MATCHES_MAX {
             self.overflow[hit.rule] += 1;
             return;
+        }
+        if hit.json.is_none() {
+            group.shown.entry((hit.of.time, hit.of.key)).or_insert_with(|| (hit.event, hit.title.clone()));
         }
         if rule.trigger.field().is_none() {
             group.matches.push(hit.of);
@@ -273,6 +284,6 @@ fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64
         last_event_time: last,
         count,
         aggregates: rule.aggregates.iter().map(|it| it.path.clone()).zip(aggregates.iter().cloned()).collect(),
-        events: latest.iter().map(|it| it.json.to_string()).collect(),
+        events: latest.iter().filter_map(|it| it.json.as_deref()).map(str::to_owned).collect(),
     }
 }

@@ -1,13 +1,14 @@
 //! Alerts, and what rules remember between commits: written in the commit of the events that they are about.
 //!
 //! What is kept of a stateful rule's matches is enough to decide them anew whenever another comes, so the alerts are
-//! the same in whatever order events arrive, and a crash changes nothing.
+//! the same in whatever order events arrive, and a crash changes nothing. Events are named, not kept: they are stored
+//! in the same commit, and `evidence` makes whole copies of those that an alert shows.
 
-use super::StoreError;
+use super::{StoreError, evidence};
+use crate::event::EventId;
 use crate::rules::{Alert, EVENTS_MAX, Group, Kept, Match, Rule, RuleSet, Tally, Trigger, decide, tidy};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 
 /// How late an event may come and still count in a stateful rule, ms.
 pub(super) const LATE_MS: i64 = 6 * 3_600_000;
@@ -19,11 +20,11 @@ const ALERT_MS: i64 = 365 * 86_400_000;
 const MATCHES_MAX: i64 = 100_000;
 
 pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS rule_matches (rule TEXT, aggregates TEXT, time INTEGER, key BLOB, value TEXT, steps INTEGER NOT NULL,
-  due_ms INTEGER, added_ms INTEGER NOT NULL, PRIMARY KEY (rule, aggregates, time, key, value)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS rule_matches_due ON rule_matches (due_ms) WHERE due_ms IS NOT NULL;
-CREATE TABLE IF NOT EXISTS rule_events (rule TEXT, aggregates TEXT, bucket INTEGER, time INTEGER, key BLOB, title TEXT NOT NULL,
-  event TEXT NOT NULL, PRIMARY KEY (rule, aggregates, bucket, time, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rule_groups (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, aggregates TEXT NOT NULL, UNIQUE (rule, aggregates));
+CREATE TABLE IF NOT EXISTS group_matches (rule_group INTEGER, time INTEGER, key BLOB, value TEXT, steps INTEGER NOT NULL,
+  event BLOB NOT NULL, title TEXT NOT NULL, due_ms INTEGER, added_ms INTEGER NOT NULL,
+  PRIMARY KEY (rule_group, time, key, value)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS group_matches_due ON group_matches (due_ms) WHERE due_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, rule TEXT NOT NULL, aggregates TEXT NOT NULL, bucket INTEGER NOT NULL,
   generation INTEGER NOT NULL, title TEXT NOT NULL, severity INTEGER NOT NULL, tags TEXT NOT NULL, fields TEXT NOT NULL,
   created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
@@ -32,8 +33,6 @@ CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, rule TEXT NOT NULL, aggr
 CREATE INDEX IF NOT EXISTS alerts_rule ON alerts (rule, aggregates, bucket, generation);
 CREATE INDEX IF NOT EXISTS alerts_last ON alerts (last_ms);
 CREATE TABLE IF NOT EXISTS suppression_hits (id TEXT PRIMARY KEY, hits INTEGER NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS alert_events (alert TEXT, time INTEGER, key BLOB, title TEXT NOT NULL, event TEXT NOT NULL,
-  PRIMARY KEY (alert, time, key)) WITHOUT ROWID;
 ";
 
 /// Records what rules matched in a commit, and raises or extends the alerts that follow.
@@ -52,11 +51,13 @@ pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64
         let of = Of { tx, rule: &set.rules[n], key: to_json(&aggregates), aggregates: &aggregates, now };
         match of.rule.trigger {
             Trigger::Each => of.each(&group)?,
-            Trigger::FirstSeen(..) => of.remember(&group, &values, Some(now + FIRST_SEEN_WAIT_MS))?,
+            Trigger::FirstSeen(..) => {
+                of.remember(&group, &values, Some(now + FIRST_SEEN_WAIT_MS))?;
+            }
             _ => {
-                of.remember(&group, &values, None)?;
+                let id = of.remember(&group, &values, None)?;
                 let touched: BTreeSet<i64> = group.buckets.keys().flat_map(|at| [*at, at + 1]).collect();
-                of.decide(&touched)?;
+                of.decide(id, &touched)?;
             }
         }
     }
@@ -65,21 +66,24 @@ pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64
 
 /// Decides what was seen for the first time long enough ago, and forgets what no window needs any more.
 pub(super) fn upkeep(tx: &Transaction<'_>, set: &RuleSet, now: i64) -> Result<(), StoreError> {
-    let due: Vec<(String, String)> = tx
-        .prepare_cached("SELECT DISTINCT rule, aggregates FROM rule_matches WHERE due_ms <= ?1 ORDER BY rule, aggregates")?
-        .query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?
+    let due: Vec<(i64, String, String)> = tx
+        .prepare_cached(
+            "SELECT DISTINCT g.id, g.rule, g.aggregates FROM group_matches m JOIN rule_groups g ON g.id = m.rule_group
+             WHERE m.due_ms <= ?1 ORDER BY 2, 3",
+        )?
+        .query_map([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    for (rule, key) in due {
+    for (group, rule, key) in due {
         if let Some(rule) = set.rules.iter().find(|it| it.id == rule) {
             let aggregates: Vec<String> = serde_json::from_str(&key).unwrap_or_default();
-            let of = Of { tx, rule, key: key.clone(), aggregates: &aggregates, now };
+            let of = Of { tx, rule, key, aggregates: &aggregates, now };
             let times: Vec<i64> = tx
-                .prepare_cached("SELECT time FROM rule_matches WHERE rule = ?1 AND aggregates = ?2 AND due_ms <= ?3")?
-                .query_map(params![rule.id, key, now], |row| row.get(0))?
+                .prepare_cached("SELECT time FROM group_matches WHERE rule_group = ?1 AND due_ms <= ?2")?
+                .query_map(params![group, now], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            of.decide(&times.into_iter().map(|time: i64| time.div_euclid(rule.window_ms)).collect())?;
+            of.decide(group, &times.into_iter().map(|time: i64| time.div_euclid(rule.window_ms)).collect())?;
         }
-        tx.execute("UPDATE rule_matches SET due_ms = NULL WHERE aggregates = ?1 AND due_ms <= ?2", params![key, now])?;
+        tx.execute("UPDATE group_matches SET due_ms = NULL WHERE rule_group = ?1 AND due_ms <= ?2", params![group, now])?;
     }
     for rule in &set.rules {
         let kept_ms = match &rule.trigger {
@@ -88,16 +92,14 @@ pub(super) fn upkeep(tx: &Transaction<'_>, set: &RuleSet, now: i64) -> Result<()
             _ => 2 * rule.window_ms,
         };
         let before = now - kept_ms - LATE_MS;
-        tx.prepare_cached("DELETE FROM rule_matches WHERE rule = ?1 AND added_ms < ?2 AND time < ?2 AND due_ms IS NULL")?
-            .execute(params![rule.id, before])?;
-        let bucket = before.div_euclid(rule.window_ms);
         tx.prepare_cached(
-            "DELETE FROM rule_events WHERE rule = ?1 AND bucket < ?2 AND NOT EXISTS (SELECT 1 FROM rule_matches m WHERE
-            m.rule = rule_events.rule AND m.aggregates = rule_events.aggregates)",
+            "DELETE FROM group_matches WHERE rule_group IN (SELECT id FROM rule_groups WHERE rule = ?1)
+             AND added_ms < ?2 AND time < ?2 AND due_ms IS NULL",
         )?
-        .execute(params![rule.id, bucket])?;
+        .execute(params![rule.id, before])?;
     }
-    tx.execute("DELETE FROM alert_events WHERE alert IN (SELECT id FROM alerts WHERE expires_ms < ?1)", [now])?;
+    tx.execute("DELETE FROM rule_groups WHERE NOT EXISTS (SELECT 1 FROM group_matches m WHERE m.rule_group = rule_groups.id)", [])?;
+    tx.execute("DELETE FROM evidence WHERE alert IN (SELECT id FROM alerts WHERE expires_ms < ?1)", [now])?;
     tx.execute("DELETE FROM alerts WHERE expires_ms < ?1", [now])?;
     Ok(())
 }
@@ -127,56 +129,59 @@ impl Of<'_> {
                     )?
                     .execute(params![id, sum.0, sum.1, sum.2])?;
             }
-            self.keep_events(&id, &bucket.latest)?;
+            evidence::keep(self.tx, &id, &bucket.latest)?;
         }
         Ok(())
     }
 
-    fn remember(&self, group: &Group, values: &[String], due_ms: Option<i64>) -> Result<(), StoreError> {
+    /// Keeps the matches; returns the number under which they are kept.
+    fn remember(&self, group: &Group, values: &[String], due_ms: Option<i64>) -> Result<i64, StoreError> {
+        let id = self.group()?;
         let n: i64 = self
             .tx
-            .prepare_cached("SELECT count(*) FROM rule_matches WHERE rule = ?1 AND aggregates = ?2")?
-            .query_row(params![self.rule.id, self.key], |row| row.get(0))?;
+            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM group_matches WHERE rule_group = ?1 LIMIT ?2)")?
+            .query_row(params![id, MATCHES_MAX], |row| row.get(0))?;
         if n >= MATCHES_MAX {
             tracing::warn!(rule = self.rule.id, aggregates = self.key, "more matches than are kept; narrow the rule's filter");
-            return Ok(());
+            return Ok(id);
         }
         let has_values = matches!(self.rule.trigger, Trigger::Distinct(..) | Trigger::FirstSeen(..));
         let mut insert = self.tx.prepare_cached(
-            "INSERT INTO rule_matches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT DO UPDATE SET steps = steps | ?6",
+            "INSERT INTO group_matches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET steps = steps | ?5",
         )?;
         for it in &group.matches {
             let value = if has_values { values.get(it.value as usize).map_or("", String::as_str) } else { "" };
-            insert.execute(params![self.rule.id, self.key, it.time, it.key.to_be_bytes(), value, it.steps, due_ms, self.now])?;
+            let (event, title) = group.shown.get(&(it.time, it.key)).map_or((0, ""), |(event, title)| (event.0, title.as_str()));
+            insert.execute(params![id, it.time, it.key.to_be_bytes(), value, it.steps, event.to_be_bytes(), title, due_ms, self.now])?;
         }
-        for (at, bucket) in &group.buckets {
-            let mut insert = self.tx.prepare_cached("INSERT OR IGNORE INTO rule_events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-            for it in &bucket.latest {
-                insert.execute(params![self.rule.id, self.key, at, it.time, it.key.to_be_bytes(), it.title, &*it.json])?;
-            }
-            self.tx
-                .prepare_cached(
-                    "DELETE FROM rule_events WHERE rule = ?1 AND aggregates = ?2 AND bucket = ?3 AND (time, key) NOT IN
-                     (SELECT time, key FROM rule_events WHERE rule = ?1 AND aggregates = ?2 AND bucket = ?3
-                      ORDER BY time DESC, key DESC LIMIT ?4)",
-                )?
-                .execute(params![self.rule.id, self.key, at, EVENTS_MAX as i64])?;
+        Ok(id)
+    }
+
+    /// The number of this rule with these aggregate values.
+    fn group(&self) -> Result<i64, StoreError> {
+        let found = self
+            .tx
+            .prepare_cached("SELECT id FROM rule_groups WHERE rule = ?1 AND aggregates = ?2")?
+            .query_row(params![self.rule.id, self.key], |row| row.get(0))
+            .optional()?;
+        if let Some(id) = found {
+            return Ok(id);
         }
-        Ok(())
+        self.tx.prepare_cached("INSERT INTO rule_groups (rule, aggregates) VALUES (?1, ?2)")?.execute(params![self.rule.id, self.key])?;
+        Ok(self.tx.last_insert_rowid())
     }
 
     /// A stateful rule: the alerts of these windows, from all that is known of them.
-    fn decide(&self, touched: &BTreeSet<i64>) -> Result<(), StoreError> {
+    fn decide(&self, group: i64, touched: &BTreeSet<i64>) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (touched.first(), touched.last()) else { return Ok(()) };
         let window_ms = self.rule.window_ms;
         let back_ms = match &self.rule.trigger {
             Trigger::FirstSeen(_, history_ms) => *history_ms,
             _ => window_ms,
         };
-        let mut matches = self.matches(first * window_ms - back_ms, (last + 1) * window_ms)?;
+        let mut matches = self.matches(group, first * window_ms - back_ms, (last + 1) * window_ms)?;
         tidy(&mut matches);
-        let waiting = self.waiting()?;
+        let waiting = self.waiting(group)?;
         for (at, mut covered) in decide(self.rule, &matches) {
             covered.retain(|n| !waiting.contains(&matches[*n].key));
             if !touched.contains(&at) || covered.is_empty() {
@@ -185,7 +190,7 @@ impl Of<'_> {
             let keys: BTreeSet<u128> = covered.iter().map(|n| matches[*n].key).collect();
             let times = covered.iter().map(|n| matches[*n].time);
             let sum = (keys.len() as u64, times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
-            let events = self.events(at, &keys)?;
+            let events = self.events(group, (sum.1, sum.2), &keys)?;
             let Some((id, is_new)) = self.alert_to_set(at, &keys, &events)? else { continue };
             if is_new {
                 self.insert(&id, at, sum)?;
@@ -196,24 +201,27 @@ impl Of<'_> {
                     )?
                     .execute(params![id, sum.0, sum.1, sum.2])?;
             }
-            self.keep_events(&id, &events)?;
+            evidence::keep(self.tx, &id, &events)?;
         }
         Ok(())
     }
 
     /// What is not decided yet, since earlier events may still come.
-    fn waiting(&self) -> Result<BTreeSet<u128>, StoreError> {
-        let mut query = self.tx.prepare_cached("SELECT key FROM rule_matches WHERE rule = ?1 AND aggregates = ?2 AND due_ms > ?3")?;
-        let keys = query.query_map(params![self.rule.id, self.key, self.now], |row| Ok(u128::from_be_bytes(row.get(0)?)))?;
+    fn waiting(&self, group: i64) -> Result<BTreeSet<u128>, StoreError> {
+        if !matches!(self.rule.trigger, Trigger::FirstSeen(..)) {
+            return Ok(BTreeSet::new());
+        }
+        let mut query = self.tx.prepare_cached("SELECT key FROM group_matches WHERE rule_group = ?1 AND due_ms > ?2")?;
+        let keys = query.query_map(params![group, self.now], |row| Ok(u128::from_be_bytes(row.get(0)?)))?;
         Ok(keys.collect::<Result<_, _>>()?)
     }
 
-    fn matches(&self, from: i64, to: i64) -> Result<Vec<Match>, StoreError> {
+    fn matches(&self, group: i64, from: i64, to: i64) -> Result<Vec<Match>, StoreError> {
         let mut numbers = HashMap::<String, u32>::new();
-        let mut query = self.tx.prepare_cached(
-            "SELECT time, key, value, steps FROM rule_matches WHERE rule = ?1 AND aggregates = ?2 AND time > ?3 AND time < ?4",
-        )?;
-        let rows = query.query_map(params![self.rule.id, self.key, from, to], |row| {
+        let mut query = self
+            .tx
+            .prepare_cached("SELECT time, key, value, steps FROM group_matches WHERE rule_group = ?1 AND time > ?2 AND time < ?3")?;
+        let rows = query.query_map(params![group, from, to], |row| {
             let next = numbers.len() as u32;
             let value = *numbers.entry(row.get(2)?).or_insert(next);
             Ok(Match { time: row.get(0)?, key: u128::from_be_bytes(row.get(1)?), steps: row.get(3)?, value })
@@ -221,21 +229,21 @@ impl Of<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The latest events of a window and the one before it that count.
-    fn events(&self, at: i64, keys: &BTreeSet<u128>) -> Result<Vec<Kept>, StoreError> {
+    /// The latest of the events that count, which lie between two times.
+    fn events(&self, group: i64, (first, last): (i64, i64), keys: &BTreeSet<u128>) -> Result<Vec<Kept>, StoreError> {
         let mut query = self.tx.prepare_cached(
-            "SELECT time, key, title, event FROM rule_events WHERE rule = ?1 AND aggregates = ?2 AND bucket BETWEEN ?3 - 1 AND ?3
-             ORDER BY time DESC, key DESC",
+            "SELECT time, key, event, title FROM group_matches WHERE rule_group = ?1 AND time BETWEEN ?2 AND ?3 ORDER BY time DESC, key DESC",
         )?;
-        let rows = query.query_map(params![self.rule.id, self.key, at], |row| {
-            let json: String = row.get(3)?;
-            Ok(Kept { time: row.get(0)?, key: u128::from_be_bytes(row.get(1)?), title: row.get(2)?, json: json.into() })
-        })?;
-        let mut kept = Vec::new();
-        for row in rows {
-            let row = row?;
-            if keys.contains(&row.key) && kept.len() < EVENTS_MAX {
-                kept.push(row);
+        let mut rows = query.query(params![group, first, last])?;
+        let mut kept: Vec<Kept> = Vec::new();
+        while let Some(row) = rows.next()? {
+            if kept.len() >= EVENTS_MAX {
+                break;
+            }
+            let (time, key) = (row.get(0)?, u128::from_be_bytes(row.get(1)?));
+            // An event with several values that count is there several times.
+            if keys.contains(&key) && kept.last().is_none_or(|it| (it.time, it.key) != (time, key)) {
+                kept.push(Kept { time, key, event: EventId(u128::from_be_bytes(row.get(2)?)), title: row.get(3)?, json: None });
             }
         }
         Ok(kept)
@@ -300,143 +308,9 @@ impl Of<'_> {
             ])?;
         Ok(())
     }
-
-    /// Keeps the latest events of an alert whole; the title is that of the latest.
-    fn keep_events(&self, id: &str, events: &[Kept]) -> Result<(), StoreError> {
-        let mut insert = self.tx.prepare_cached("INSERT OR IGNORE INTO alert_events VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        for it in events {
-            insert.execute(params![id, it.time, it.key.to_be_bytes(), it.title, &*it.json])?;
-        }
-        self.tx
-            .prepare_cached(
-                "DELETE FROM alert_events WHERE alert = ?1 AND (time, key) NOT IN
-                 (SELECT time, key FROM alert_events WHERE alert = ?1 ORDER BY time DESC, key DESC LIMIT ?2)",
-            )?
-            .execute(params![id, EVENTS_MAX as i64])?;
-        self.tx
-            .prepare_cached("UPDATE alerts SET title = coalesce((SELECT title FROM alert_events WHERE alert = ?1 ORDER BY time DESC, key DESC LIMIT 1), title) WHERE id = ?1")?
-            .execute([id])?;
-        Ok(())
-    }
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> String {
     // Lists of texts always serialize.
     serde_json::to_string(value).unwrap_or_default()
-}
-
-/// A stored alert, as `alerts list` prints it.
-#[derive(Debug, Clone, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredAlert {
-    /// Its id.
-    pub id: String,
-    /// The rule.
-    pub rule_id: String,
-    /// The rule's title, its fields filled in from the latest event.
-    pub title: String,
-    /// 1 high, 2 medium, 3 low.
-    pub severity: u8,
-    /// The rule's tags.
-    pub tags: Vec<String>,
-    /// When it was raised, ms.
-    pub created_at: i64,
-    /// When it is forgotten, ms.
-    pub expires_at: i64,
-    /// Start of its window, ms of event time.
-    pub window_start: i64,
-    /// End of its window.
-    pub window_end: i64,
-    /// Time of the first event that counts, ms.
-    pub first_event_time: i64,
-    /// Time of the last, ms.
-    pub last_event_time: i64,
-    /// How many events count.
-    pub count: u64,
-    /// Aggregate fields with their values.
-    pub aggregates: serde_json::Map<String, serde_json::Value>,
-    /// Whether a person has dismissed it.
-    pub is_dismissed: bool,
-    /// When, ms.
-    pub dismissed_at: Option<i64>,
-    /// Who.
-    pub dismissed_by: Option<String>,
-    /// `BUSINESS_OP`, `COMPANY_POLICY`, `MAINTENANCE` or `OTHER`.
-    pub dismiss_reason: Option<String>,
-    /// Why, in words.
-    pub dismiss_reason_text: Option<String>,
-    /// Who looks at it.
-    pub assignee: Option<String>,
-    /// What was noted.
-    pub notes: Vec<String>,
-    /// The latest events, whole, newest first.
-    pub events: Vec<Box<serde_json::value::RawValue>>,
-}
-
-/// Calls `each` with the alerts of a data folder, newest first, until it says no. `id`: only that one.
-pub fn list_alerts(dir: &Path, id: Option<&str>, each: &mut dyn FnMut(StoredAlert) -> bool) -> Result<(), StoreError> {
-    let db = super::quarantine::reader(dir)?;
-    let mut query = db.prepare(
-        "SELECT id, rule, title, severity, tags, created_ms, expires_ms, window_start, window_end, first_ms, last_ms, count, fields,
-         aggregates, dismissed_ms, dismissed_by, dismiss_reason, dismiss_text, assignee, notes FROM alerts
-         WHERE ?1 IS NULL OR id = ?1 ORDER BY last_ms DESC, id",
-    )?;
-    let mut rows = query.query([id])?;
-    while let Some(row) = rows.next()? {
-        let list =
-            |at: usize| -> rusqlite::Result<Vec<String>> { Ok(serde_json::from_str(&row.get::<_, String>(at)?).unwrap_or_default()) };
-        let id: String = row.get(0)?;
-        let dismissed_at: Option<i64> = row.get(14)?;
-        let alert = StoredAlert {
-            events: events_of(&db, &id)?,
-            id,
-            rule_id: row.get(1)?,
-            title: row.get(2)?,
-            severity: row.get(3)?,
-            tags: list(4)?,
-            created_at: row.get(5)?,
-            expires_at: row.get(6)?,
-            window_start: row.get(7)?,
-            window_end: row.get(8)?,
-            first_event_time: row.get(9)?,
-            last_event_time: row.get(10)?,
-            count: row.get(11)?,
-            aggregates: list(12)?.into_iter().zip(list(13)?.into_iter().map(serde_json::Value::String)).collect(),
-            is_dismissed: dismissed_at.is_some(),
-            dismissed_at,
-            dismissed_by: row.get(15)?,
-            dismiss_reason: row.get(16)?,
-            dismiss_reason_text: row.get(17)?,
-            assignee: row.get(18)?,
-            notes: list(19)?,
-        };
-        if !each(alert) {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-fn events_of(db: &Connection, id: &str) -> Result<Vec<Box<serde_json::value::RawValue>>, StoreError> {
-    let mut query = db.prepare_cached("SELECT event FROM alert_events WHERE alert = ?1 ORDER BY time DESC, key DESC")?;
-    let texts: Vec<String> = query.query_map([id], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(texts.into_iter().filter_map(|it| serde_json::value::RawValue::from_string(it).ok()).collect())
-}
-
-/// Dismisses an alert; the next match of its window opens another. False: there is none that is open with this id.
-pub fn dismiss_alert(dir: &Path, id: &str, reason: &str, text: &str, by: &str, now: i64) -> Result<bool, StoreError> {
-    let db = super::quarantine::reader(dir)?;
-    let changed = db.execute(
-        "UPDATE alerts SET dismissed_ms = ?2, dismissed_by = ?3, dismiss_reason = ?4, dismiss_text = ?5 WHERE id = ?1 AND dismissed_ms IS NULL",
-        params![id, now, by, reason, text],
-    )?;
-    Ok(changed > 0)
-}
-
-/// How often each suppression hid a match, and the event time of the last, ms; by its id.
-pub fn suppression_hits(dir: &Path) -> Result<HashMap<String, (u64, i64)>, StoreError> {
-    let db = super::quarantine::reader(dir)?;
-    let mut query = db.prepare("SELECT id, hits, last_ms FROM suppression_hits")?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

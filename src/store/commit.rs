@@ -51,7 +51,7 @@ pub(super) struct Committer {
     buffer: Vec<u8>,
     pub(super) trash: Vec<(i64, PathBuf)>,
     pub(super) waiting_for_seal: Vec<oneshot::Sender<()>>,
-    pub(super) is_merging: bool,
+    pub(super) keeper_is_busy: bool,
     pub(super) next_upkeep_ms: i64,
     /// Ids of hours up to this one may have been forgotten.
     pub(super) forgotten_hour: i64,
@@ -73,7 +73,7 @@ impl Committer {
             buffer: Vec::new(),
             trash: Vec::new(),
             waiting_for_seal: Vec::new(),
-            is_merging: false,
+            keeper_is_busy: false,
             next_upkeep_ms: 0,
             forgotten_hour,
             rush: (0, 0),

@@ -1,11 +1,14 @@
 //! The keeper: a thread that writes Parquet and merges runs, while the committer commits.
 
 use super::StoreError;
+use super::evidence::{self, Named};
 use super::handle::{Message, Shared};
 use super::ids::IdSet;
 use super::runs::Run;
 use super::seal::{Sealed, merge_runs, merge_segments, seal};
 use super::state::{Log, Segment};
+use crate::event::EventId;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
@@ -21,6 +24,8 @@ pub(super) enum Job {
     MergeRuns { runs: Vec<Arc<Run>>, floor: i64, covered: Vec<(i64, i64)> },
     /// Make one segment of several.
     MergeSegments(Vec<Segment>),
+    /// Find the events that alerts show.
+    Find(Vec<Named>),
 }
 
 /// What the keeper has done, for the committer to name.
@@ -31,7 +36,9 @@ pub(super) enum Done {
     MergedRuns { old: Vec<u64>, seq: u64, entries: u64, floor: i64 },
     /// Merged segments are in `tmp/`.
     MergedSegments { old: Vec<Segment>, new: Vec<Segment> },
-    /// A merge did not work; it is tried again when it is due again.
+    /// Events that alerts show, as far as they are stored.
+    Found(Vec<Named>, HashMap<EventId, String>),
+    /// It did not work; it is tried again when it is due again.
     GaveUp,
 }
 
@@ -60,6 +67,7 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, out: &SyncSender<Messag
                 let merged = merge_segments(&shared.layout, &*shared.disk, &old);
                 given_up(merged, |new| Done::MergedSegments { old, new })
             }
+            Job::Find(named) => given_up(evidence::find(&shared.layout.dir, &named), |found| Done::Found(named, found)),
         };
         if out.send(Message::Done(done)).is_err() {
             return;
@@ -71,7 +79,7 @@ fn given_up<T>(result: Result<T, StoreError>, done: impl FnOnce(T) -> Done) -> D
     match result {
         Ok(result) => done(result),
         Err(error) => {
-            tracing::warn!(%error, "merging did not work; it is tried again");
+            tracing::warn!(%error, "upkeep did not work; it is tried again");
             Done::GaveUp
         }
     }

@@ -8,6 +8,7 @@
 //! tmp/                                files that no transaction names yet
 //! ```
 
+mod alert_list;
 mod alerts;
 mod backup;
 mod batch;
@@ -15,6 +16,7 @@ mod bulk;
 mod commit;
 mod disk;
 mod error;
+mod evidence;
 mod frame;
 mod handle;
 mod ids;
@@ -31,7 +33,7 @@ mod segment_read;
 mod state;
 mod upkeep;
 
-pub use alerts::{StoredAlert, dismiss_alert, list_alerts, suppression_hits};
+pub use alert_list::{StoredAlert, dismiss_alert, list_alerts, suppression_hits};
 pub use backup::backup;
 pub use batch::{Batch, BatchRow};
 pub use bulk::{Answer, Bulk};

@@ -14,7 +14,7 @@ use crate::event::column::ALL;
 use crate::event::{Col, EventId, Flags, Row};
 use crate::filter::{Filter, Required, Scratch};
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ const FETCH_ROWS: (usize, usize) = (128, 8);
 const MANY_PLACES: usize = 64;
 /// Row groups evaluated at once.
 const THREADS: usize = 2;
+/// Up to so many ids are asked for one by one in the filters of a place.
+const FEW_IDS: usize = 64;
 /// How many handed-out ids are remembered to find a pair that contradicts itself.
 const SEEN_MAX: usize = 1_000_000;
 
@@ -40,6 +42,8 @@ pub struct SearchOptions {
     pub until_ms: Option<i64>,
     /// At most so many.
     pub limit: Option<usize>,
+    /// Only these.
+    pub ids: Option<Arc<HashSet<EventId>>>,
 }
 
 /// A found event.
@@ -144,6 +148,7 @@ struct Question {
     cheap: Option<Filter>,
     raw: Option<Filter>,
     required: Vec<Required>,
+    ids: Option<Arc<HashSet<EventId>>>,
     since: i64,
     until: i64,
 }
@@ -161,7 +166,7 @@ impl<'l> Search<'l> {
         let required = options.filter.as_ref().map(Filter::required).unwrap_or_default();
         let (cheap, raw) = options.filter.map_or((None, None), Filter::split);
         let (since, until) = (options.since_ms.unwrap_or(i64::MIN), options.until_ms.unwrap_or(i64::MAX));
-        let question = Question { cheap, raw, required, since, until };
+        let question = Question { cheap, raw, required, ids: options.ids, since, until };
         let mut db = state::open_reader(&layout.state())?;
         let tx = db.transaction()?;
         let (logs, segments) = (state::logs(&tx)?, state::segments(&tx)?);
@@ -323,8 +328,13 @@ impl Question {
         (self.since..=self.until).contains(&time)
     }
 
+    fn is_wanted(&self, batch: &Batch, row: usize) -> bool {
+        self.ids.as_ref().is_none_or(|ids| ids.contains(&batch.ids[row]))
+    }
+
     fn holds(&self, batch: &Batch, row: usize, scratch: &mut Scratch) -> bool {
         self.in_time(batch.event_times[row])
+            && self.is_wanted(batch, row)
             && [&self.cheap, &self.raw].into_iter().flatten().all(|filter| filter.matches(&batch.row(row), scratch))
     }
 
@@ -339,13 +349,25 @@ impl Question {
                 return Ok(Vec::new());
             }
         }
+        // Few ids: most places say at once that they have none of them.
+        if let Some(ids) = self.ids.as_ref().filter(|ids| ids.len() <= FEW_IDS) {
+            let mut may_hold = false;
+            for id in ids.iter() {
+                may_hold = may_hold || reader.may_hold(group, Col::Id, &id.to_string())?;
+            }
+            if !may_hold {
+                return Ok(Vec::new());
+            }
+        }
         let mut scratch = Scratch::default();
         let mut cols = self.cheap.as_ref().map(Filter::columns).unwrap_or_default();
         cols.extend((!cols.contains(&Col::EventTime)).then_some(Col::EventTime));
+        cols.extend((self.ids.is_some() && !cols.contains(&Col::Id)).then_some(Col::Id));
         let batch = reader.read(group, &cols, None)?;
         let rows: Vec<u32> = (0..batch.len() as u32)
             .filter(|row| {
                 self.in_time(batch.event_times[*row as usize])
+                    && self.is_wanted(&batch, *row as usize)
                     && self.cheap.as_ref().is_none_or(|it| it.matches(&batch.row(*row as usize), &mut scratch))
             })
             .collect();

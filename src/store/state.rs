@@ -42,6 +42,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 2000; PRAGMA cache_size = -2000;")?;
     db.execute_batch(SCHEMA)?;
     db.execute_batch(super::alerts::SCHEMA)?;
+    db.execute_batch(super::evidence::SCHEMA)?;
     Ok(db)
 }
 

@@ -2,13 +2,16 @@
 
 use super::commit::Committer;
 use super::disk::CrashPoint;
+use super::evidence::{self, Named};
 use super::keeper::{Done, Job};
 use super::recover::sync_parent;
 use super::runs::Run;
 use super::seal::Sealed;
 use super::state::{self, Log, Segment};
 use super::{StoreError, alerts};
+use crate::event::EventId;
 use crate::event::time::HOUR_MS;
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,15 +66,19 @@ impl Committer {
         let result = match done {
             Done::Sealed { log, sealed } => self.name_sealed(&log, &sealed),
             Done::MergedRuns { old, seq, entries, floor } => {
-                self.is_merging = false;
+                self.keeper_is_busy = false;
                 self.name_merged_runs(&old, seq, entries, floor)
             }
             Done::MergedSegments { old, new } => {
-                self.is_merging = false;
+                self.keeper_is_busy = false;
                 self.name_merged_segments(&old, &new)
             }
+            Done::Found(named, found) => {
+                self.keeper_is_busy = false;
+                self.keep_evidence(&named, &found)
+            }
             Done::GaveUp => {
-                self.is_merging = false;
+                self.keeper_is_busy = false;
                 Ok(())
             }
         };
@@ -232,7 +239,8 @@ impl Committer {
             self.rotate();
         }
         self.empty_trash(now);
-        let result = self.expire(now).and_then(|()| self.probe()).and_then(|()| self.merge_segments(now));
+        let result =
+            self.copy_evidence().and_then(|()| self.expire(now)).and_then(|()| self.probe()).and_then(|()| self.merge_segments(now));
         match result {
             Ok(()) => {
                 self.shared.resume();
@@ -241,6 +249,25 @@ impl Committer {
             Err(error) => self.shared.pause(&error),
         }
         self.merge_runs();
+    }
+
+    /// Events that alerts show are copied before retention can reach them.
+    fn copy_evidence(&mut self) -> Result<(), StoreError> {
+        if self.keeper_is_busy || self.shared.is_closing() || self.shared.paused().is_some() {
+            return Ok(());
+        }
+        let named = evidence::to_copy(&self.db)?;
+        if !named.is_empty() {
+            self.keeper_is_busy = self.jobs.try_send(Job::Find(named)).is_ok();
+        }
+        Ok(())
+    }
+
+    fn keep_evidence(&mut self, named: &[Named], found: &HashMap<EventId, String>) -> Result<(), StoreError> {
+        let tx = self.db.transaction()?;
+        evidence::copied(&tx, named, found)?;
+        tx.commit()?;
+        self.copy_evidence()
     }
 
     /// Whether the disk takes a file: asked only while the store is paused.
@@ -283,7 +310,7 @@ impl Committer {
     }
 
     fn merge_segments(&mut self, now: i64) -> Result<(), StoreError> {
-        if self.is_merging || self.shared.is_closing() {
+        if self.keeper_is_busy || self.shared.is_closing() {
             return Ok(());
         }
         let this_hour = now.div_euclid(HOUR_MS);
@@ -300,14 +327,14 @@ impl Committer {
                 rows += it.rows;
                 rows <= 4 * MERGE_ROWS_MAX
             });
-            self.is_merging = self.jobs.try_send(Job::MergeSegments(group)).is_ok();
+            self.keeper_is_busy = self.jobs.try_send(Job::MergeSegments(group)).is_ok();
         }
         Ok(())
     }
 
     /// Runs become fewer; hours whose ids are not needed any more fall away.
     fn merge_runs(&mut self) {
-        if self.is_merging || self.shared.is_closing() {
+        if self.keeper_is_busy || self.shared.is_closing() {
             return;
         }
         let floor = self.shared.clock.now_ms().div_euclid(HOUR_MS) - IDS_HOURS;
@@ -319,7 +346,7 @@ impl Committer {
         let dead: Vec<_> = self.ids.runs().filter(is_dead).cloned().collect();
         let runs = if dead.is_empty() { self.ids.to_merge() } else { Some(dead) };
         if let Some(runs) = runs {
-            self.is_merging = self.jobs.try_send(Job::MergeRuns { runs, floor, covered }).is_ok();
+            self.keeper_is_busy = self.jobs.try_send(Job::MergeRuns { runs, floor, covered }).is_ok();
         }
     }
 }
