@@ -28,6 +28,8 @@ const PENDING_IDS: usize = 30_000;
 const FILE_ROWS: u64 = 400_000;
 /// A session takes no further delivery from so many rows on.
 const SESSION_ROWS: u64 = 60_000;
+/// Nor from so many matches of rules on: each takes some hundred bytes until the commit.
+const SESSION_MATCHES: u64 = 16_384;
 /// Nor after this long: sources wait for their answers.
 const SESSION_TIME: Duration = Duration::from_secs(2);
 /// Nor when nothing came for this long.
@@ -192,7 +194,8 @@ impl Committer {
                     break;
                 }
             }
-            if session.rows >= SESSION_ROWS || watch.elapsed() >= SESSION_TIME {
+            let is_full = session.rows >= SESSION_ROWS || session.tally.matches.iter().sum::<u64>() >= SESSION_MATCHES;
+            if is_full || watch.elapsed() >= SESSION_TIME {
                 break;
             }
             next = waiting.pop_front().or_else(|| messages.recv_timeout(SESSION_IDLE).ok());

@@ -2,7 +2,7 @@
 //! the hours for which events are kept. Until then whoever lists an alert finds them among the stored events.
 
 use super::StoreError;
-use super::search::{SearchOptions, search};
+use super::search::{SearchOptions, search_unordered};
 use crate::event::{EventId, write_json};
 use crate::rules::{EVENTS_MAX, Kept};
 use rusqlite::{Connection, Transaction, params};
@@ -63,13 +63,12 @@ pub(super) fn find(dir: &Path, named: &[Named]) -> Result<HashMap<EventId, Strin
         ids: Some(Arc::new(named.iter().map(|(id, _)| *id).collect::<HashSet<_>>())),
         ..SearchOptions::default()
     };
-    search(options, |hit| {
+    search_unordered(options, |hit| {
         let mut json = Vec::new();
         write_json(hit.row(), &mut json);
         if let Ok(json) = String::from_utf8(json) {
             found.insert(hit.id(), json);
         }
-        true
     })?;
     Ok(found)
 }

@@ -81,6 +81,33 @@ pub fn search(options: SearchOptions, mut each: impl FnMut(&Hit<'_>) -> bool) ->
     Ok(n)
 }
 
+/// Calls `each` with every event that matches, in no order, with one place in memory at a time.
+pub(super) fn search_unordered(options: SearchOptions, mut each: impl FnMut(&Hit<'_>)) -> Result<(), StoreError> {
+    let layout = Layout::new(&options.dir);
+    let mut search = Search::start(&layout, options)?;
+    while let Some(Timed { entry, .. }) = search.heap.pop() {
+        let (origin, rows) = match entry {
+            Entry::Segment(segment) => {
+                search.open(&segment)?;
+                continue;
+            }
+            Entry::Group(reader, group) => {
+                let rows = search.question.hits(&reader, group)?;
+                (Origin::Group(reader, group), rows)
+            }
+            Entry::Place(place) => (place.origin, place.rows),
+        };
+        for rows in rows.chunks(FETCH_ROWS.0) {
+            let mut place = Place { origin: origin.clone(), rows: rows.to_vec(), fetched: None, at: 0 };
+            search.fetch(&mut place, usize::MAX)?;
+            while let Some((batch, at)) = place.take() {
+                each(&Hit { row: batch.row(at) });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Where rows are fetched from.
 #[derive(Clone)]
 enum Origin {

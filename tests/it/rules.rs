@@ -392,6 +392,32 @@ fn a_dismissed_alert_stays_and_the_next_match_opens_another() {
 }
 
 #[test]
+fn the_events_of_an_alert_outlive_the_stored_events() {
+    let mut app = TestApp::new().folder("files");
+    let rules = write_rules(&app);
+    app = app.with("rules", serde_json::json!({"builtin": false, "directories": [rules]}));
+    app.file("files/0.json", crate::support::record("event-0", "2026-01-02T03:04:05Z", "ListThings").to_string());
+    app.drain();
+    let events = || {
+        let found = lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+        found.into_iter().find(|it| it["ruleId"] == "each").unwrap()["events"].clone()
+    };
+    let before = events();
+    assert_eq!(before[0]["raw"]["eventID"], "event-0", "found among the stored events");
+    // A run copies them soon after its start.
+    let mut running = planewatch(&["run", "-c", app.config().to_str().unwrap()]).spawn().unwrap();
+    let db = rusqlite::Connection::open(app.data().join("state.db")).unwrap();
+    crate::support::wait_for("the copies", || {
+        db.query_row("SELECT count(*) FROM evidence WHERE json IS NULL", [], |row| row.get::<_, i64>(0)).is_ok_and(|n| n == 0)
+    });
+    running.kill().unwrap();
+    running.wait().unwrap();
+    db.execute("DELETE FROM segments", []).unwrap();
+    assert!(app.search("").is_empty(), "as after 72 hours");
+    assert_eq!(events(), before);
+}
+
+#[test]
 fn a_suppression_hides_the_alert_never_the_event() {
     let mut app = TestApp::new().folder("files");
     let rules = write_rules(&app);
