@@ -15,6 +15,8 @@ pub struct Scratch {
     scanner: Scanner,
     tape: Tape,
     is_scanned: bool,
+    /// What filters that share their tests know of the event.
+    answers: super::Answers,
 }
 
 impl Filter {
@@ -35,6 +37,16 @@ impl Scratch {
     pub fn next_event(&mut self) {
         self.is_scanned = false;
     }
+
+    /// Lends the answers of filters that share their tests, to be given back.
+    pub fn take_answers(&mut self) -> super::Answers {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Takes them back.
+    pub fn give_answers(&mut self, answers: super::Answers) {
+        self.answers = answers;
+    }
 }
 
 /// All values of one target, as text.
@@ -47,7 +59,7 @@ pub(super) fn values_of<R: Row>(target: &Target, row: &R, scratch: &mut Scratch)
     found
 }
 
-fn holds<R: Row>(node: &Node, row: &R, scratch: &mut Scratch) -> bool {
+pub(super) fn holds<R: Row>(node: &Node, row: &R, scratch: &mut Scratch) -> bool {
     match node {
         Node::Or(parts) => parts.iter().any(|it| holds(it, row, scratch)),
         Node::And(parts) => parts.iter().all(|it| holds(it, row, scratch)),

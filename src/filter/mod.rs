@@ -11,6 +11,7 @@ mod eval;
 mod lex;
 mod matcher;
 mod parse;
+mod shared;
 mod value;
 
 pub use ast::{Expr, Op, Path, Segment, Test, Value};
@@ -19,3 +20,4 @@ pub use compile::{Filter, Lists, Required};
 pub use error::FilterError;
 pub use eval::Scratch;
 pub use parse::{FILTER_BYTES_MAX, LIST_VALUES_MAX, NESTING_MAX, parse};
+pub use shared::{Answers, Groups, Plan, Shared};

@@ -1,40 +1,47 @@
-//! All rules together: an event is shown only to the rules that its action, or else its service, lets match.
+//! All rules together: an event is shown only to the rules that its action, or else its service, lets match, and a test
+//! that several of them have is asked once.
 
 use super::rule::{Rule, keys};
 use super::suppression::Suppression;
 use crate::event::{Col, Event, EventType, Row};
-use crate::filter::Scratch;
+use crate::filter::{Filter, Groups, Plan, Scratch, Shared};
 use std::collections::HashMap;
 
 /// Which rules an event of one type is shown to.
 #[derive(Debug, Default)]
 struct Index {
     /// By the value, in lower case, of a column.
-    by_key: Vec<(Col, HashMap<String, Vec<usize>>)>,
+    by_key: Vec<(Col, HashMap<String, Groups>)>,
     /// Those that any event may match.
-    always: Vec<usize>,
+    always: Groups,
 }
 
 impl Index {
-    fn new(rules: &[Rule], event_type: EventType) -> Self {
-        let mut index = Self::default();
+    fn new(rules: &[Rule], event_type: EventType, shared: &Shared, plans: &[Plan]) -> Self {
+        let mut by_key: Vec<((Col, &str), HashMap<String, Vec<usize>>)> = Vec::new();
+        let mut always = Vec::new();
         for (n, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.event_types.contains(&event_type)) {
-            let keyed = keys(rule.event_types).iter().find_map(|(col, member)| Some((*col, rule.filter.needed(*col, member)?)));
-            let Some((col, mut values)) = keyed else {
-                index.always.push(n);
+            let keyed = keys(rule.event_types).iter().find_map(|key| Some((*key, rule.filter.needed(key.0, key.1)?)));
+            let Some((key, mut values)) = keyed else {
+                always.push(n);
                 continue;
             };
             values.sort_unstable();
             values.dedup();
-            let at = index.by_key.iter().position(|(of, _)| *of == col).unwrap_or_else(|| {
-                index.by_key.push((col, HashMap::new()));
-                index.by_key.len() - 1
+            let at = by_key.iter().position(|(of, _)| *of == key).unwrap_or_else(|| {
+                by_key.push((key, HashMap::new()));
+                by_key.len() - 1
             });
             for value in values {
-                index.by_key[at].1.entry(value).or_default().push(n);
+                by_key[at].1.entry(value).or_default().push(n);
             }
         }
-        index
+        let grouped = |((col, member), by_value): ((Col, &str), HashMap<String, Vec<usize>>)| {
+            // What the look-up has asked already tells them apart no further.
+            let is_known = |test: &Filter| test.needed(col, member).is_some();
+            (col, by_value.into_iter().map(|(value, rules)| (value, shared.group(plans, &rules, is_known))).collect())
+        };
+        Self { by_key: by_key.into_iter().map(grouped).collect(), always: shared.group(plans, &always, |_| false) }
     }
 }
 
@@ -64,14 +71,19 @@ pub struct RuleSet {
     /// What hides their matches.
     pub suppressions: Vec<Suppression>,
     indexes: Vec<(EventType, Index)>,
+    shared: Shared,
+    /// By the rule's number.
+    plans: Vec<Plan>,
 }
 
 impl RuleSet {
     /// A set of those that are enabled.
     pub fn new(rules: Vec<Rule>) -> Self {
         let rules: Vec<_> = rules.into_iter().filter(|it| it.is_enabled).collect();
-        let indexes = EventType::ALL.iter().map(|it| (*it, Index::new(&rules, *it))).collect();
-        Self { rules, suppressions: Vec::new(), indexes }
+        let mut shared = Shared::new();
+        let plans: Vec<_> = rules.iter().map(|it| shared.add(&it.filter)).collect();
+        let indexes = EventType::ALL.iter().map(|it| (*it, Index::new(&rules, *it, &shared, &plans))).collect();
+        Self { rules, suppressions: Vec::new(), indexes, shared, plans }
     }
 
     /// The same with these suppressions.
@@ -95,11 +107,12 @@ impl RuleSet {
         found.clear();
         let Some((_, index)) = self.indexes.iter().find(|(of, _)| *of == event.event_type) else { return };
         scratch.next_event();
-        let mut ask = |n: usize| {
-            let rule = &self.rules[n];
-            if rule.filter.matches_again(event, scratch) {
-                found.push(Found { rule: n, hidden_by: self.hidden_by(rule, event, scratch) });
-            }
+        let mut answers = scratch.take_answers();
+        answers.next_event();
+        let mut ask = |groups: &Groups| {
+            self.shared.ask(groups, &self.plans, event, (scratch, &mut answers), &mut |n, scratch| {
+                found.push(Found { rule: n, hidden_by: self.hidden_by(&self.rules[n], event, scratch) });
+            });
         };
         for (col, rules) in &index.by_key {
             let Some(text) = event.text(*col) else { continue };
@@ -109,9 +122,12 @@ impl RuleSet {
             } else {
                 rules.get(text)
             };
-            named.into_iter().flatten().for_each(|n| ask(*n));
+            if let Some(groups) = named {
+                ask(groups);
+            }
         }
-        index.always.iter().for_each(|n| ask(*n));
+        ask(&index.always);
+        scratch.give_answers(answers);
         found.sort_unstable_by_key(|it| it.rule);
     }
 }

@@ -1,0 +1,105 @@
+//! What rules cost beside the scan: one core, ns an event, for no rules, those built in, and 50, 500 and 2,000 of them.
+//! More than there are: copies that ask for other calls. Compare within one run; the rounds alternate.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and may panic")]
+
+use planewatch::decode::{Buffers, Item, Records};
+use planewatch::event::Context;
+use planewatch::filter::{Lists, Scratch};
+use planewatch::normalize::{Normalizer, watched_keys};
+use planewatch::rules::{RuleSet, Source, load};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Events of one round, about.
+const EVENTS: u64 = 60_000;
+const ROUNDS: usize = 7;
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let corpus = std::env::var_os("CORPUS").map_or_else(|| root.join("target/corpus/ct500k/AWSLogs"), PathBuf::from);
+    let objects = objects(&corpus);
+    assert!(!objects.is_empty(), "{}: no objects; scripts/bench.sh makes a corpus, CORPUS names another", corpus.display());
+    let sizes = [0, 50, 500, 2_000];
+    let mut sets: Vec<(String, RuleSet)> = sizes.iter().map(|n| (format!("{n} rules"), some_rules(root, *n))).collect();
+    let builtin = RuleSet::new(load(&[Source::Builtin], &Lists::default()).rules);
+    sets.push((format!("{} built in", builtin.rules.len()), builtin));
+    let mut best = vec![(Duration::MAX, 0, 0); sets.len()];
+    for _ in 0..ROUNDS {
+        for ((_, set), best) in sets.iter().zip(&mut best) {
+            *best = (*best).min(round(&objects, set));
+        }
+    }
+    let per_event = |(time, events, _): (Duration, u64, u64)| time.as_nanos() as f64 / events as f64;
+    for ((name, _), it) in sets.iter().zip(&best) {
+        let (all, beside) = (per_event(*it), per_event(*it) - per_event(best[0]));
+        println!("{name:<14} {all:>7.0} ns an event, {beside:>6.0} for the rules; {:.3} matches an event", it.2 as f64 / it.1 as f64);
+    }
+}
+
+fn objects(folder: &Path) -> Vec<Vec<u8>> {
+    let mut bytes = 0;
+    let found = planewatch::sources::directory::files_below(folder).filter_map(|it| fs::read(it.ok()?.path).ok());
+    found
+        .filter(|it| it.len() < 1 << 20)
+        .take_while(|it| {
+            bytes += it.len();
+            bytes < 12 << 20
+        })
+        .collect()
+}
+
+/// The first so many built-in rules for CloudTrail, then copies of them that ask for other calls.
+fn some_rules(root: &Path, n: usize) -> RuleSet {
+    let target = root.join(format!("target/bench-rules/{n}"));
+    let _ = fs::remove_dir_all(&target);
+    fs::create_dir_all(&target).unwrap();
+    let mut files: Vec<_> = fs::read_dir(root.join("rules/aws_cloudtrail")).unwrap().map(|it| it.unwrap().path()).collect();
+    files.retain(|it| it.extension().is_some_and(|it| it == "yaml"));
+    files.sort();
+    for (made, file) in files.iter().cycle().take(n).enumerate() {
+        let text = fs::read_to_string(file).unwrap();
+        let id = file.file_stem().unwrap().to_str().unwrap();
+        let copy = made / files.len();
+        let text = if copy == 0 { text } else { other_calls(&text, copy).replace(&format!("id: {id}"), &format!("id: {id}-{copy}")) };
+        fs::write(target.join(format!("{id}-{copy}.yaml")), text).unwrap();
+    }
+    let loaded = load(&[Source::Path(target)], &Lists::default());
+    RuleSet::new(loaded.rules)
+}
+
+/// `"GetObject"` becomes `"GetObject7"`: every quoted word that looks like the name of a call.
+fn other_calls(text: &str, copy: usize) -> String {
+    let mut parts: Vec<String> = text.split('"').map(str::to_owned).collect();
+    for part in parts.iter_mut().skip(1).step_by(2) {
+        let is_call = part.len() > 5 && part.starts_with(|c: char| c.is_ascii_uppercase()) && part.bytes().all(|b| b.is_ascii_alphabetic());
+        if is_call {
+            part.push_str(&copy.to_string());
+        }
+    }
+    parts.join("\"")
+}
+
+fn round(objects: &[Vec<u8>], set: &RuleSet) -> (Duration, u64, u64) {
+    let context = Context { source: "bench".to_owned(), ..Context::default() }.render();
+    let (mut normalizer, mut scratch, mut found) = (Normalizer::default(), Scratch::default(), Vec::new());
+    let mut buffers = Buffers::new(watched_keys());
+    let (mut events, mut matches) = (0, 0);
+    let start = Instant::now();
+    for object in objects {
+        let mut records = Records::of_bytes(object, buffers).unwrap();
+        while let Some(item) = records.next().unwrap() {
+            if let Item::Record(record) = item {
+                let event = normalizer.event(&record, &context);
+                set.matches(&event, &mut scratch, &mut found);
+                events += 1;
+                matches += found.len() as u64;
+            }
+        }
+        buffers = records.into_buffers();
+        if events >= EVENTS {
+            break;
+        }
+    }
+    (start.elapsed(), events, matches)
+}
