@@ -7,6 +7,7 @@ mod directory;
 mod generated;
 mod identity;
 mod kills;
+mod kube_audit;
 mod queue;
 mod rules;
 mod secrets;

@@ -1,7 +1,12 @@
 //! The builder: a folder, a configuration, the program.
 
+pub(crate) mod audit;
 pub(crate) mod aws;
 pub(crate) mod disk;
+pub(crate) mod kube;
+pub(crate) mod kube_operations;
+pub(crate) mod pki;
+pub(crate) mod planted;
 
 use serde_json::{Value, json};
 use std::fs;
