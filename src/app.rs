@@ -8,7 +8,7 @@ use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Settings, SourceSettings};
 use crate::rules::{RuleSet, Source, Suppression, load, load_suppressions};
-use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory};
+use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory, k8s_webhook};
 use crate::store::{Counts, Store, StoreError, StoreOptions};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,12 +78,20 @@ async fn run_on(store: &Store, config: Config, rules: Arc<RuleSet>, options: Run
     };
     let admin = open_admin(&config, Admin { metrics, health, store: store.clone() }, stopped).await?;
     let mut sources = JoinSet::new();
+    let mut webhooks = Vec::new();
     for source in config.sources {
         tracing::info!(source = source.name(), "starts");
         match source {
             SourceConfig::CloudtrailSqs(config) => sources.spawn(cloudtrail_sqs::run(config, at.clone())),
             SourceConfig::Directory(config) => sources.spawn(directory::run(config, at.clone())),
+            SourceConfig::K8sWebhook(config) => {
+                webhooks.push(config);
+                continue;
+            }
         };
+    }
+    for listener in k8s_webhook::listeners(webhooks) {
+        sources.spawn(k8s_webhook::run(listener, at.clone()));
     }
     drop(at);
     let is_stopped = tokio::select! {
@@ -163,7 +171,10 @@ async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> 
         let drop: Result<Vec<_>, _> = source.drop().iter().map(|it| Filter::new(it, &lists)).collect();
         let drop = drop.map_err(|error| AppError::Config(format!("source `{}`, drop: {error}", source.name())))?;
         let agent_id = store.agent_id(source.name()).await?;
-        sources.insert(source.name().to_owned(), SourceSettings { agent_id, cluster: source.cluster().to_owned(), drop });
+        sources.insert(
+            source.name().to_owned(),
+            SourceSettings { agent_id, cluster: source.cluster().to_owned(), drop, takes: source.takes() },
+        );
     }
     let label = |it: &crate::config::AccountConfig| Label {
         name: it.name.clone(),

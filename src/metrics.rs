@@ -56,6 +56,10 @@ metrics! {
     ERRORS Counter "planewatch_source_errors_total" Some("error"), "Failed calls, by what failed.";
     LAG Histogram "planewatch_message_lag_seconds" None, "From a message's sending to its first receive.";
     FETCH Histogram "planewatch_fetch_seconds" None, "Fetching one object.";
+    HTTP_REFUSED Counter "planewatch_http_refused_total" Some("reason"), "Connections and requests that were not taken, by reason.";
+    HTTP_CONNECTIONS Gauge "planewatch_http_connections" None, "Open connections.";
+    HTTP_BYTES Gauge "planewatch_http_bytes_in_flight" None, "Bytes of bodies that are handed over and not yet durable.";
+    HTTP_ANSWER Histogram "planewatch_http_answer_seconds" None, "From a request's head to its durable 200.";
     COMMIT Histogram "planewatch_commit_seconds" None, "From a decoded delivery to its durable commit.";
 }
 

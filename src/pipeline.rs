@@ -2,8 +2,8 @@
 //! the source hears that it may release what it holds.
 
 use crate::clock::{Clock, Stopwatch};
-use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, ReadError, Records, Reject};
-use crate::event::{Context, Event, Label};
+use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, ReadError, Reason, Records, Reject};
+use crate::event::{Context, Event, EventType, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
@@ -37,6 +37,8 @@ pub struct SourceSettings {
     pub cluster: String,
     /// Records that match one of these are dropped.
     pub drop: Vec<Filter>,
+    /// The events that it may bring; others are set aside. None: all.
+    pub takes: Option<EventType>,
 }
 
 /// Everything that the pipeline is told.
@@ -166,6 +168,7 @@ struct Run<'p> {
     delivery: Delivery,
     context: Context,
     drop: &'p [Filter],
+    takes: Option<EventType>,
     intake: Intake,
     /// One per type of event, as they came up.
     batches: Vec<Batch>,
@@ -199,7 +202,8 @@ impl<'p> Run<'p> {
             settles_uri: delivery.settles_uri.then(|| delivery.uri.clone()),
             ..Intake::default()
         };
-        Self { inner, delivery, context, drop: settings.map_or(&[], |it| &it.drop), intake, batches: Vec::new(), bulk: None, failed: None }
+        let (drop, takes) = settings.map_or((&[][..], None), |it| (&it.drop, it.takes));
+        Self { inner, delivery, context, drop, takes, intake, batches: Vec::new(), bulk: None, failed: None }
     }
 
     fn go(mut self, worker: &mut Worker) -> Result<Decoded, ReadError> {
@@ -253,6 +257,13 @@ impl<'p> Run<'p> {
             match item {
                 Item::Record(record) => {
                     let mut event = worker.normalizer.event(&record, &context);
+                    if self.takes.is_some_and(|it| it != event.event_type) {
+                        let excerpt = record.text.as_bytes()[..record.text.len().min(EXCERPT_BYTES_MAX)].to_vec();
+                        let detail = format!("a {} record, which this source may not bring", event.event_type.name());
+                        let (index, bytes) = (record.index, record.text.len() as u64);
+                        self.reject(Reject { index, reason: Reason::NotARecord, detail, bytes, excerpt });
+                        continue;
+                    }
                     if self.drop.iter().any(|it| it.matches(&event, &mut worker.scratch)) {
                         self.intake.filtered += 1;
                         continue;

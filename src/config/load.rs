@@ -3,6 +3,7 @@
 use super::expand::expand;
 use super::schema::{Config, ListConfig, SourceConfig};
 use crate::filter::{Filter, Lists};
+use crate::sources::k8s_webhook;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,8 @@ pub fn check(config: &Config) -> Result<(), String> {
             }
         }
     }
+    let webhooks = config.sources.iter().filter_map(|it| if let SourceConfig::K8sWebhook(it) = it { Some(it) } else { None });
+    k8s_webhook::check(&webhooks.collect::<Vec<_>>())?;
     let lists = config.read_lists()?;
     for source in &config.sources {
         for filter in source.drop() {
@@ -146,7 +149,7 @@ mod tests {
     fn the_example_is_right_and_json_is_accepted() {
         let example = example().replace("${QUEUE_URL}", "${QUEUE}");
         let config = read(&example).unwrap();
-        assert_eq!(config.sources.len(), 3);
+        assert_eq!(config.sources.len(), 4);
         assert_eq!(read(&serde_json::to_string(&config).unwrap()).unwrap(), config);
     }
 

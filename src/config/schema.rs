@@ -1,7 +1,9 @@
 //! The keys of the configuration file.
 
+use crate::event::EventType;
 use crate::sources::cloudtrail_sqs::CloudTrailSqsConfig;
 use crate::sources::directory::DirectoryConfig;
+use crate::sources::k8s_webhook::K8sWebhookConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -81,6 +83,8 @@ pub enum SourceConfig {
     CloudtrailSqs(CloudTrailSqsConfig),
     /// Files in a folder.
     Directory(DirectoryConfig),
+    /// Audit events that a Kubernetes API server posts.
+    K8sWebhook(K8sWebhookConfig),
 }
 
 impl SourceConfig {
@@ -89,6 +93,7 @@ impl SourceConfig {
         match self {
             Self::CloudtrailSqs(it) => &it.name,
             Self::Directory(it) => &it.name,
+            Self::K8sWebhook(it) => &it.name,
         }
     }
 
@@ -97,6 +102,15 @@ impl SourceConfig {
         match self {
             Self::CloudtrailSqs(_) => "",
             Self::Directory(it) => it.cluster.as_deref().unwrap_or(""),
+            Self::K8sWebhook(it) => &it.cluster,
+        }
+    }
+
+    /// The events that it may bring: who posts for a cluster says nothing about AWS. None: all.
+    pub fn takes(&self) -> Option<EventType> {
+        match self {
+            Self::CloudtrailSqs(_) | Self::Directory(_) => None,
+            Self::K8sWebhook(_) => Some(EventType::KubernetesAudit),
         }
     }
 
@@ -105,6 +119,7 @@ impl SourceConfig {
         match self {
             Self::CloudtrailSqs(it) => &it.drop,
             Self::Directory(it) => &it.drop,
+            Self::K8sWebhook(it) => &it.drop,
         }
     }
 }

@@ -4,6 +4,8 @@
 pub mod cloudtrail_sqs;
 pub mod directory;
 mod health;
+pub mod http;
+pub mod k8s_webhook;
 
 pub use health::Health;
 

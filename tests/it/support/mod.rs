@@ -3,10 +3,12 @@
 pub(crate) mod audit;
 pub(crate) mod aws;
 pub(crate) mod disk;
+pub(crate) mod https;
 pub(crate) mod kube;
 pub(crate) mod kube_operations;
 pub(crate) mod pki;
 pub(crate) mod planted;
+pub(crate) mod webhook;
 
 use serde_json::{Value, json};
 use std::fs;
