@@ -120,6 +120,8 @@ static LEXICAL: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
     // Quotes may themselves be escaped (JSON in a JSON string); the value may be cut, or a whole list.
     let pattern =
         format!(r#"(?i-u)\\*"(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#, keys.join("|"));
+    // The API server quotes what it refuses, as JSON or as Go prints a map.
+    let pattern = format!(r#"{pattern}|(?-u)nvalid value: \\*"((?:[^"\\]|\\.)*)"#);
     regex::bytes::Regex::new(&pattern).ok()
 });
 
@@ -160,6 +162,18 @@ mod tests {
                 let masked = mask_lexically(text.as_bytes());
                 assert!(!masked.contains("hunter2"), "{text} -> {masked}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_refusal_quotes_is_masked_lexically() {
+        for text in [
+            r#"{"message":" \"\" is invalid: patch: Invalid value: \"map[data:map[k:hunter2]]\": error","code":422}"#,
+            r#"{"message":"Invalid value: \"{\\\"data\\\":{\\\"k\\\":\\\"hunter2\\\"}}\": illegal base64 data","code":422}"#,
+            r#"{"message":"Invalid value: \"map[data:map[a:b k:hunter2"#,
+        ] {
+            let masked = mask_lexically(text.as_bytes());
+            assert!(!masked.contains("hunter2") && masked.contains("[masked]"), "{text} -> {masked}");
         }
     }
 

@@ -10,6 +10,11 @@ pub(super) const DATA_KEYS: &[&str] = &["data", "stringData"];
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Bodies of an audit event.
 const BODIES: &[&str] = &["requestObject", "responseObject"];
+/// Refusals whose message quotes nothing of the request: who may not, what is not there, what is there already. A 422
+/// quotes the whole Secret, values and all, at every level of the audit policy.
+const QUOTES_NOTHING: &[u16] = &[401, 403, 404, 409];
+/// Annotations with the JSON patch of a mutating webhook.
+const WEBHOOK_PATCH: &str = "patch.webhook.admission.k8s.io/";
 
 /// The spans to mask beside those of the common list.
 pub(super) fn secrets(tape: &Tape, text: &str) -> Spans {
@@ -28,7 +33,36 @@ pub(super) fn secrets(tape: &Tape, text: &str) -> Spans {
         }
         in_body(&look, body, is_secret, &mut found);
     }
+    if is_secret || is_token {
+        in_refusal(&look, &mut found);
+        in_annotations(&look, &mut found);
+    }
     found
+}
+
+/// The messages of a request that was refused for what is in it.
+fn in_refusal(look: &Text<'_>, found: &mut Spans) {
+    let status = look.member(Some(0), "responseStatus");
+    let code = look.member(status, "code").and_then(|at| look.tape.spelled(at, look.text).parse::<u16>().ok());
+    if code.is_some_and(|code| code < 400 || QUOTES_NOTHING.contains(&code)) {
+        return;
+    }
+    for said in [status, look.member(Some(0), "responseObject")] {
+        let causes = look.member(look.member(said, "details"), "causes");
+        let each = causes.into_iter().flat_map(|at| look.tape.children(at)).map(Some);
+        for at in std::iter::once(said).chain(each).filter_map(|it| look.member(it, "message")) {
+            scalars(look.tape, look.text, at, found);
+        }
+    }
+}
+
+fn in_annotations(look: &Text<'_>, found: &mut Spans) {
+    let annotations = look.member(Some(0), "annotations");
+    for at in annotations.into_iter().flat_map(|at| look.tape.children(at)) {
+        if look.tape.key(at, look.text).starts_with(WEBHOOK_PATCH) {
+            scalars(look.tape, look.text, at, found);
+        }
+    }
 }
 
 /// Everything in a body that is a Secret, or all of it where the request was about Secrets.

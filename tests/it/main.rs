@@ -9,6 +9,8 @@ mod identity;
 mod k8s_webhook;
 mod kills;
 mod kube_audit;
+mod kube_secrets;
+mod kube_webhook;
 mod queue;
 mod rules;
 mod secrets;

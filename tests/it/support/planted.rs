@@ -39,7 +39,7 @@ impl Planted {
         let mut commands: Vec<Vec<&str>> = vec![
             vec!["search", "", "--data-dir", data, "--limit", "0", "--output", "json"],
             vec!["search", "", "--data-dir", data, "--limit", "0"],
-            vec!["alerts", "list", "--data-dir", data, "--limit", "0", "--output", "json"],
+            vec!["alerts", "list", "--data-dir", data, "--output", "json"],
             vec!["alerts", "list", "--data-dir", data],
             vec!["quarantine", "list", "--data-dir", data, "--output", "json"],
             vec!["quarantine", "list", "--data-dir", data],
