@@ -55,6 +55,7 @@ async fn fill(admin: &Admin) {
         ("conflict", metrics::CONFLICT),
         ("account_mismatch", metrics::ACCOUNT_MISMATCH),
         ("late", metrics::LATE),
+        ("forwarded", metrics::FORWARDED),
         ("bytes", metrics::BYTES),
     ];
     for (source, name, value) in admin.store.totals() {

@@ -46,11 +46,13 @@ metrics! {
     CONFLICT Counter "planewatch_events_conflict_total" None, "Stored events that contradict a stored one with the same id.";
     ACCOUNT_MISMATCH Counter "planewatch_events_account_mismatch_total" None, "Stored events whose account is not their object's.";
     LATE Counter "planewatch_events_late_total" None, "Stored events older than the ids that are kept.";
+    FORWARDED Counter "planewatch_records_forwarded_total" None, "Records sent on to another planewatch instead of being stored; outside the sum.";
     BYTES Counter "planewatch_bytes_received_total" None, "Bytes of objects and files, as they came.";
     QUARANTINED_BY Counter "planewatch_quarantined_total" Some("reason"), "Records set aside, by reason.";
     SKIPPED Counter "planewatch_skipped_total" Some("reason"), "Messages and objects that carry no log, by reason; outside the sum.";
     QUARANTINE Gauge "planewatch_quarantine_entries" Some("reason"), "What lies in quarantine now.";
     IN_FLIGHT Gauge "planewatch_messages_in_flight" None, "Messages and files being worked on.";
+    UNREAD Gauge "planewatch_log_unread_bytes" None, "Bytes of followed files that were not taken yet.";
     UP Gauge "planewatch_source_up" None, "1 while the source works, 0 while it is down.";
     EXTENSIONS Counter "planewatch_visibility_extensions_total" None, "Visibility timeouts extended while a message was worked on.";
     ERRORS Counter "planewatch_source_errors_total" Some("error"), "Failed calls, by what failed.";
@@ -60,6 +62,7 @@ metrics! {
     HTTP_CONNECTIONS Gauge "planewatch_http_connections" None, "Open connections.";
     HTTP_BYTES Gauge "planewatch_http_bytes_in_flight" None, "Bytes of bodies that are handed over and not yet durable.";
     HTTP_ANSWER Histogram "planewatch_http_answer_seconds" None, "From a request's head to its durable 200.";
+    FORWARD Histogram "planewatch_forward_seconds" None, "From a request to another planewatch to its answer.";
     COMMIT Histogram "planewatch_commit_seconds" None, "From a decoded delivery to its durable commit.";
 }
 

@@ -2,13 +2,13 @@
 //! the source hears that it may release what it holds.
 
 use crate::clock::{Clock, Stopwatch};
-use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, ReadError, Reason, Records, Reject};
+use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, RECORD_BYTES_MAX, ReadError, Reason, Record, Records, Reject, inflated};
 use crate::event::{Context, Event, EventType, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
 use crate::rules::{Found, Hider, Hit, RuleSet};
-use crate::sources::{BoxFuture, Delivery, Due, Handoff, Input, MEMORY_BYTES_MAX, NotTaken, Outcome};
+use crate::sources::{self, BoxFuture, Delivery, Due, Handoff, Input, LINE_BYTES_MAX, MEMORY_BYTES_MAX, NotTaken, Outcome, SetAside};
 use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,6 +27,8 @@ const WAITING_KIB: u32 = 3 << 10;
 const INFLATION: u64 = 12;
 /// Rejects of one delivery that are listed one by one; further ones are counted in one entry.
 const REJECTS_LISTED_MAX: usize = 1_000;
+// Sources refuse longer lines themselves, as they do not hold them.
+const _: () = assert!(LINE_BYTES_MAX == RECORD_BYTES_MAX);
 
 /// What the pipeline does to a source's records.
 #[derive(Debug, Default)]
@@ -196,6 +198,8 @@ impl<'p> Run<'p> {
             is_again: delivery.is_again,
             can_wait: delivery.can_wait,
             file: delivery.file.take(),
+            forgets: std::mem::take(&mut delivery.forgets),
+            forwarded: delivery.forwarded,
             bytes: delivery.bytes,
             skipped: std::mem::take(&mut delivery.skipped),
             settles: std::mem::take(&mut delivery.settles),
@@ -208,22 +212,15 @@ impl<'p> Run<'p> {
 
     fn go(mut self, worker: &mut Worker) -> Result<Decoded, ReadError> {
         if let Some(set_aside) = self.delivery.set_aside.take() {
-            self.intake.rejects.push(Parked {
-                uri: self.delivery.uri.clone(),
-                index: None,
-                reason: set_aside.reason,
-                detail: set_aside.detail,
-                bytes: set_aside.bytes,
-                excerpt: excerpt(&set_aside.excerpt),
-                object: self.delivery.pointer.clone(),
-                next_try_ms: set_aside.next_try_ms,
-                tries: 0,
-            });
+            self.park(None, set_aside);
             // An object that is only pointed to was not read: the ledger does not have it yet.
             if self.delivery.pointer.is_some() {
                 self.intake.object = None;
             }
             return Ok(Decoded::Small(Box::new(self.intake)));
+        }
+        for refused in std::mem::take(&mut self.delivery.refused) {
+            self.park(Some(refused.index), refused.what);
         }
         let uri = self.delivery.uri.clone();
         let failed = |source| ReadError { uri, source };
@@ -238,10 +235,12 @@ impl<'p> Run<'p> {
                 Records::of_bytes(&whole, buffers)
             }
             Input::File(path) => File::open(path).and_then(|file| Records::of_reader(file, buffers)),
+            Input::Lines(bytes) => return self.read_lines(bytes, buffers, worker),
             Input::None => return Ok(Decoded::Small(Box::new(self.intake))),
         }
         .map_err(failed.clone())?;
-        let outcome = self.read(&mut records, worker);
+        let context = std::mem::take(&mut self.context);
+        let outcome = self.read(&mut records, &context, None, worker);
         worker.buffers = records.into_buffers();
         match outcome {
             Ok(None) => Ok(self.finish()),
@@ -250,18 +249,42 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Reads all records; stops with the reason at the first bad one where the delivery is not final.
-    fn read(&mut self, records: &mut Records<'_>, worker: &mut Worker) -> std::io::Result<Option<String>> {
+    /// Lines of a followed file: what is in a line has the line's position.
+    fn read_lines(mut self, bytes: &[u8], mut buffers: Buffers, worker: &mut Worker) -> Result<Decoded, ReadError> {
         let context = std::mem::take(&mut self.context);
+        for (index, line) in (self.delivery.first_index..).zip(sources::lines(bytes)) {
+            let mut records = Records::of_line(line, buffers);
+            let outcome = self.read(&mut records, &context, Some(index), worker);
+            buffers = records.into_buffers();
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Decoded::Suspect(why)),
+                Err(source) => return Err(ReadError { uri: context.uri, source }),
+            }
+            if self.failed.is_some() {
+                break;
+            }
+        }
+        worker.buffers = buffers;
+        Ok(self.finish())
+    }
+
+    /// Reads all records; stops with the reason at the first bad one where the delivery is not final. `at`: the position
+    /// of all of them, where they have one.
+    fn read(
+        &mut self,
+        records: &mut Records<'_>,
+        context: &Context,
+        at: Option<u64>,
+        worker: &mut Worker,
+    ) -> std::io::Result<Option<String>> {
         while let Some(item) = records.next()? {
             match item {
                 Item::Record(record) => {
-                    let mut event = worker.normalizer.event(&record, &context);
+                    let record = Record { index: at.unwrap_or(record.index), ..record };
+                    let mut event = worker.normalizer.event(&record, context);
                     if self.takes.is_some_and(|it| it != event.event_type) {
-                        let excerpt = record.text.as_bytes()[..record.text.len().min(EXCERPT_BYTES_MAX)].to_vec();
-                        let detail = format!("a {} record, which this source may not bring", event.event_type.name());
-                        let (index, bytes) = (record.index, record.text.len() as u64);
-                        self.reject(Reject { index, reason: Reason::NotARecord, detail, bytes, excerpt });
+                        self.refuse(&record, event.event_type);
                         continue;
                     }
                     if self.drop.iter().any(|it| it.matches(&event, &mut worker.scratch)) {
@@ -273,12 +296,21 @@ impl<'p> Run<'p> {
                         return Ok(None);
                     }
                 }
-                Item::Reject(reject) if self.delivery.is_final => self.reject(reject),
+                Item::Reject(reject) if self.delivery.is_final => {
+                    self.reject(Reject { index: at.unwrap_or(reject.index), ..reject });
+                }
                 Item::Reject(reject) => return Ok(Some(format!("{}: {}", reject.reason, reject.detail))),
                 Item::Digest => self.intake.skipped.push(("digest", 1)),
             }
         }
         Ok(None)
+    }
+
+    /// Sets aside a record that this source may not bring.
+    fn refuse(&mut self, record: &Record<'_>, event_type: EventType) {
+        let excerpt = record.text.as_bytes()[..record.text.len().min(EXCERPT_BYTES_MAX)].to_vec();
+        let detail = format!("a {} record, which this source may not bring", event_type.name());
+        self.reject(Reject { index: record.index, reason: Reason::NotARecord, detail, bytes: record.text.len() as u64, excerpt });
     }
 
     /// Adds an event to the batch of its type, and sends a full one off. False: the store has given up.
@@ -317,19 +349,24 @@ impl<'p> Run<'p> {
     }
 
     fn reject(&mut self, reject: Reject) {
+        let Reject { index, reason, detail, bytes, excerpt } = reject;
+        self.park(Some(index), SetAside { reason: reason.name(), detail, bytes, excerpt, next_try_ms: None });
+    }
+
+    fn park(&mut self, index: Option<u64>, what: SetAside) {
         if self.intake.rejects.len() >= REJECTS_LISTED_MAX {
             self.intake.rejects_unlisted += 1;
             return;
         }
         self.intake.rejects.push(Parked {
             uri: self.delivery.uri.clone(),
-            index: Some(reject.index),
-            reason: reject.reason.name(),
-            detail: reject.detail,
-            bytes: reject.bytes,
-            excerpt: excerpt(&reject.excerpt),
+            index,
+            reason: what.reason,
+            detail: what.detail,
+            bytes: what.bytes,
+            excerpt: excerpt(&what.excerpt),
             object: self.delivery.pointer.clone(),
-            next_try_ms: None,
+            next_try_ms: what.next_try_ms,
             tries: 0,
         });
     }
@@ -407,5 +444,9 @@ impl Handoff for Pipeline {
 
     fn spool(&self) -> PathBuf {
         self.inner.store.tmp()
+    }
+
+    fn inflate(&self, input: Box<dyn std::io::Read + Send>) -> std::io::Result<Box<dyn std::io::BufRead + Send>> {
+        inflated(input)
     }
 }

@@ -91,6 +91,9 @@ pub fn check(config: &Config) -> Result<(), String> {
                 return Err(format!("source `{name}`: visibility_timeout_secs is {}, must be 1 to 43200", it.visibility_timeout_secs));
             }
         }
+        if let SourceConfig::K8sLog(it) = source {
+            it.check().map_err(|what| format!("source `{name}`: {what}"))?;
+        }
     }
     let webhooks = config.sources.iter().filter_map(|it| if let SourceConfig::K8sWebhook(it) = it { Some(it) } else { None });
     k8s_webhook::check(&webhooks.collect::<Vec<_>>())?;

@@ -3,6 +3,7 @@
 use crate::event::EventType;
 use crate::sources::cloudtrail_sqs::CloudTrailSqsConfig;
 use crate::sources::directory::DirectoryConfig;
+use crate::sources::k8s_log::K8sLogConfig;
 use crate::sources::k8s_webhook::K8sWebhookConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,8 @@ pub enum SourceConfig {
     Directory(DirectoryConfig),
     /// Audit events that a Kubernetes API server posts.
     K8sWebhook(K8sWebhookConfig),
+    /// The audit log file of a Kubernetes API server, followed through rotation.
+    K8sLog(K8sLogConfig),
 }
 
 impl SourceConfig {
@@ -94,6 +97,7 @@ impl SourceConfig {
             Self::CloudtrailSqs(it) => &it.name,
             Self::Directory(it) => &it.name,
             Self::K8sWebhook(it) => &it.name,
+            Self::K8sLog(it) => &it.name,
         }
     }
 
@@ -103,6 +107,7 @@ impl SourceConfig {
             Self::CloudtrailSqs(_) => "",
             Self::Directory(it) => it.cluster.as_deref().unwrap_or(""),
             Self::K8sWebhook(it) => &it.cluster,
+            Self::K8sLog(it) => &it.cluster,
         }
     }
 
@@ -110,7 +115,7 @@ impl SourceConfig {
     pub fn takes(&self) -> Option<EventType> {
         match self {
             Self::CloudtrailSqs(_) | Self::Directory(_) => None,
-            Self::K8sWebhook(_) => Some(EventType::KubernetesAudit),
+            Self::K8sWebhook(_) | Self::K8sLog(_) => Some(EventType::KubernetesAudit),
         }
     }
 
@@ -120,6 +125,7 @@ impl SourceConfig {
             Self::CloudtrailSqs(it) => &it.drop,
             Self::Directory(it) => &it.drop,
             Self::K8sWebhook(it) => &it.drop,
+            Self::K8sLog(it) => &it.drop,
         }
     }
 }

@@ -45,8 +45,9 @@ pub(super) struct Damage {
     pub(super) detail: String,
 }
 
-/// A reader of the inflated bytes, or of the bytes themselves where they are not gzip.
-pub(super) fn stream<'r>(input: impl Read + Send + 'r) -> io::Result<Box<dyn BufRead + Send + 'r>> {
+/// A reader of the inflated bytes, or of the bytes themselves where they are not gzip. What is wrong with the gzip comes
+/// as an error: `UnexpectedEof` where it ends in the middle, else `InvalidData`.
+pub fn stream<'r>(input: impl Read + Send + 'r) -> io::Result<Box<dyn BufRead + Send + 'r>> {
     let mut reader: Box<dyn BufRead + Send + 'r> = Box::new(BufReader::with_capacity(READ_BYTES, input));
     for _ in 0..LAYERS_MAX {
         if !is_gzip(peek(&mut reader)?) {
@@ -71,7 +72,8 @@ fn peek<'b>(reader: &'b mut Box<dyn BufRead + Send + '_>) -> io::Result<&'b [u8]
 }
 
 fn damage(reason: Reason, detail: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, Damage { reason, detail: detail.into() })
+    let kind = if reason == Reason::CutGzip { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
+    io::Error::new(kind, Damage { reason, detail: detail.into() })
 }
 
 #[expect(clippy::disallowed_types, reason = "this is the one place that loops over members; its reader is bounded by the window")]

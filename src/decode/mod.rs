@@ -8,7 +8,7 @@ mod records;
 mod resync;
 mod window;
 
-pub use gunzip::{WHOLE_BYTES_MAX, is_gzip};
+pub use gunzip::{WHOLE_BYTES_MAX, is_gzip, stream as inflated};
 pub use records::{Buffers, Item, Record, Records};
 pub use resync::{AUDIT_API, wrapped_log};
 pub use window::{BETWEEN_TOKENS_BYTES_MAX, RECORD_BYTES_MAX};

@@ -103,6 +103,14 @@ impl<'r> Records<'r> {
         Self::of_reader(bytes, buffers)
     }
 
+    /// What is in one line of many. Never gzip: the line is what was between two line ends, whatever it starts with.
+    pub fn of_line(line: &'r [u8], mut buffers: Buffers) -> Self {
+        let mut window = std::mem::take(&mut buffers.window);
+        window.clear();
+        window.extend_from_slice(line);
+        Self::new(Window::whole(window, line.len()), buffers)
+    }
+
     /// The records of a stream, gzip or not.
     pub fn of_reader(input: impl Read + Send + 'r, mut buffers: Buffers) -> io::Result<Self> {
         let window = Window::stream(gunzip::stream(input)?, std::mem::take(&mut buffers.window));

@@ -188,7 +188,7 @@ fn delivery_of(config: &DirectoryConfig, at: &Surroundings, found: &Found) -> De
 }
 
 /// A path as text; bytes that are not UTF-8 as `\xNN`.
-fn path_text(path: &Path) -> String {
+pub(super) fn path_text(path: &Path) -> String {
     let mut out = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         out.push_str(chunk.valid());

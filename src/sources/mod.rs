@@ -5,6 +5,7 @@ pub mod cloudtrail_sqs;
 pub mod directory;
 mod health;
 pub mod http;
+pub mod k8s_log;
 pub mod k8s_webhook;
 
 pub use health::Health;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 
 /// Objects up to this size are held in memory; larger ones are read from a file.
 pub const MEMORY_BYTES_MAX: u64 = 4 << 20;
+/// The longest line of a followed file, bytes: the longest record that is decoded.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes at hand.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub enum Input {
     Memory(bytes::Bytes),
     /// In a file that does not change.
     File(PathBuf),
+    /// Lines, each by itself: what is wrong with one does not reach the next. See [`lines`].
+    Lines(bytes::Bytes),
     /// Nothing: the delivery is only its rejects.
     None,
 }
@@ -43,6 +48,21 @@ pub struct SetAside {
     pub excerpt: Vec<u8>,
     /// When to fetch them again, ms.
     pub next_try_ms: Option<i64>,
+}
+
+/// A record that the source itself refuses.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Its position in the file.
+    pub index: u64,
+    /// Why, and what it was.
+    pub what: SetAside,
+}
+
+/// The lines of a followed file that count: those that are not blank. Bytes 0, which are in no JSON, separate lines too:
+/// they are the hole that a writer leaves whose file was cut under it, or that a crash of the machine left.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| matches!(byte, b'\n' | 0)).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
 }
 
 /// One handed-over payload.
@@ -65,8 +85,16 @@ pub struct Delivery {
     pub pointer: Option<String>,
     /// The source holds nothing open while it waits for the outcome, which may then take seconds: never with `object`.
     pub can_wait: bool,
-    /// A file's path and what it looked like.
+    /// A file's path and what it looked like; of a followed file, its key and how far it was taken.
     pub file: Option<(String, String)>,
+    /// Keys of files that are gone: what `file` said of them is forgotten.
+    pub forgets: Vec<String>,
+    /// The position of the first of [`Input::Lines`] in its file.
+    pub first_index: u64,
+    /// Records that are refused without being decoded, beside those of the input.
+    pub refused: Vec<Refused>,
+    /// Records that were sent on to another planewatch instead: outside the sum.
+    pub forwarded: u64,
     /// Set aside without being read.
     pub set_aside: Option<SetAside>,
     /// Quarantine entries that this settles.
@@ -94,6 +122,10 @@ impl Delivery {
             pointer: None,
             can_wait: false,
             file: None,
+            forgets: Vec::new(),
+            first_index: 0,
+            refused: Vec::new(),
+            forwarded: 0,
             set_aside: None,
             settles: Vec::new(),
             settles_uri: false,
@@ -148,6 +180,8 @@ pub trait Handoff: Send + Sync {
     fn paused(&self) -> Option<String>;
     /// Where files may be kept for a moment.
     fn spool(&self) -> PathBuf;
+    /// Reads through gzip, where it is gzip. A stream that ends in the middle is an `UnexpectedEof`, a damaged one `InvalidData`.
+    fn inflate(&self, input: Box<dyn std::io::Read + Send>) -> std::io::Result<Box<dyn std::io::BufRead + Send>>;
 }
 
 /// What every source works with.

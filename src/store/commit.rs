@@ -379,6 +379,9 @@ fn counters_of(intake: &Intake, verdict: &Verdict) -> Vec<(String, u64)> {
             let mut all: Vec<_> = counts.named().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
             all.push(("bytes".to_owned(), intake.bytes));
             all.extend(intake.skipped.iter().map(|(reason, n)| (format!("skipped/{reason}"), *n)));
+            if intake.forwarded > 0 {
+                all.push(("forwarded".to_owned(), intake.forwarded));
+            }
             if intake.rejects_unlisted > 0 {
                 all.push(("quarantined/unlisted".to_owned(), intake.rejects_unlisted));
             }
@@ -414,6 +417,9 @@ pub(super) fn record(tx: &rusqlite::Transaction<'_>, intake: &Intake, verdict: &
             path,
             stamp,
         ))?;
+    }
+    for path in &intake.forgets {
+        tx.prepare_cached("DELETE FROM files WHERE source = ?1 AND path = ?2")?.execute((&intake.source, path))?;
     }
     Ok(())
 }

@@ -38,8 +38,10 @@ pub struct Intake {
     pub can_wait: bool,
     /// Its share of what may wait in memory, given back when its events are written.
     pub room: Option<tokio::sync::OwnedSemaphorePermit>,
-    /// A file's path and what it looked like, to know when it changes.
+    /// A file's path and what it looked like, to know when it changes; or how far it was taken.
     pub file: Option<(String, String)>,
+    /// Files that are gone: what is known of them is forgotten.
+    pub forgets: Vec<String>,
     /// The events.
     pub batches: Vec<Batch>,
     /// What could not become events.
@@ -48,6 +50,8 @@ pub struct Intake {
     pub rejects_unlisted: u64,
     /// Records that a drop filter took.
     pub filtered: u64,
+    /// Records that were sent on instead of being taken: outside the sum.
+    pub forwarded: u64,
     /// Bytes as they came.
     pub bytes: u64,
     /// Outside the sum: what was skipped, with the reason.

@@ -6,6 +6,8 @@ mod commands;
 mod directory;
 mod generated;
 mod identity;
+mod k8s_log;
+mod k8s_log_forward;
 mod k8s_webhook;
 mod kills;
 mod kube_audit;

@@ -32,7 +32,7 @@ impl Handoff for Told {
             }
             self.gate.acquire().await.unwrap().forget();
             let length = match &delivery.input {
-                Input::Memory(bytes) => bytes.len() as u64,
+                Input::Memory(bytes) | Input::Lines(bytes) => bytes.len() as u64,
                 Input::File(path) => std::fs::metadata(path).unwrap().len(),
                 Input::None => 0,
             };
@@ -64,6 +64,10 @@ impl Handoff for Told {
 
     fn spool(&self) -> PathBuf {
         self.spool.clone()
+    }
+
+    fn inflate(&self, input: Box<dyn std::io::Read + Send>) -> std::io::Result<Box<dyn std::io::BufRead + Send>> {
+        Ok(Box::new(std::io::BufReader::new(input)))
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod aws;
 pub(crate) mod disk;
 pub(crate) mod https;
+pub(crate) mod k8s;
 pub(crate) mod kube;
 pub(crate) mod kube_operations;
 pub(crate) mod pki;
