@@ -49,7 +49,7 @@ fn objects(folder: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The first so many built-in rules for CloudTrail, then copies of them that ask for other calls.
+/// The first so many built-in rules for `CloudTrail`, then copies of them that ask for other calls.
 fn some_rules(root: &Path, n: usize) -> RuleSet {
     let target = root.join(format!("target/bench-rules/{n}"));
     let _ = fs::remove_dir_all(&target);

@@ -21,7 +21,7 @@ fn setting(name: &str, default: u64) -> u64 {
 /// Events as a busy cluster's: some of them with bodies.
 fn batch(first: usize) -> Vec<u8> {
     let event = |n: usize| {
-        let body = if n % 5 == 0 { json!({"kind": "ConfigMap", "data": {"text": "x".repeat(2_000)}}) } else { json!(null) };
+        let body = if n.is_multiple_of(5) { json!({"kind": "ConfigMap", "data": {"text": "x".repeat(2_000)}}) } else { json!(null) };
         json!({"level": "Metadata", "auditID": format!("00000000-0000-4000-8000-{n:012}"), "stage": "ResponseComplete", "verb": "get",
             "requestURI": format!("/api/v1/namespaces/team-{}/configmaps/settings-{n}", n % 40),
             "user": {"username": format!("system:serviceaccount:team-{}:app", n % 40),

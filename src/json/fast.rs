@@ -67,7 +67,7 @@ impl Fast {
                 kind,
                 key_escaped: key.escaped,
             });
-            tape.has_escapes |= key.escaped | (kind == Kind::EscapedString);
+            tape.has_escapes |= key.escaped || kind == Kind::EscapedString;
             if key.watched {
                 tape.watched.push(index);
             }
@@ -77,7 +77,7 @@ impl Fast {
                 // `{` and `}` are two apart in ASCII, `[` and `]` too.
                 inside = Open { node: index, closing: first + 2, ..Open::default() };
                 if *buf.get(i)? != inside.closing {
-                    key = if kind == Kind::Object { self.key(watch, buf, &mut i, tape, &mut inside)? } else { Key::default() };
+                    key = if kind == Kind::Object { Self::key(watch, buf, &mut i, tape, &mut inside)? } else { Key::default() };
                     continue;
                 }
             }
@@ -85,7 +85,7 @@ impl Fast {
                 let byte = *buf.get(i)?;
                 if byte == b',' {
                     i = space(buf, i + 1, tape);
-                    key = if inside.closing == b'}' { self.key(watch, buf, &mut i, tape, &mut inside)? } else { Key::default() };
+                    key = if inside.closing == b'}' { Self::key(watch, buf, &mut i, tape, &mut inside)? } else { Key::default() };
                     break;
                 }
                 if byte != inside.closing {
@@ -106,7 +106,7 @@ impl Fast {
 
     /// `"key" :` and the space behind it; leaves `i` at the value.
     #[inline]
-    fn key(&mut self, watch: &KeySet, buf: &[u8], i: &mut usize, tape: &mut Tape, inside: &mut Open) -> Option<Key> {
+    fn key(watch: &KeySet, buf: &[u8], i: &mut usize, tape: &mut Tape, inside: &mut Open) -> Option<Key> {
         if *buf.get(*i)? != b'"' {
             return None;
         }

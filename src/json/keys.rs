@@ -41,16 +41,15 @@ impl Seen {
 
 /// A hash of a key that ignores ASCII case, from its first and last eight bytes and its length.
 pub const fn key_hash(key: &[u8]) -> u32 {
-    let (head, tail) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-        _ => {
-            let (mut word, mut n) = (0, key.len());
-            while n > 0 {
-                n -= 1;
-                word = word << 8 | key[n] as u64;
-            }
-            (word, word)
+    let (head, tail) = if let (Some(head), Some(tail)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
+    } else {
+        let (mut word, mut n) = (0, key.len());
+        while n > 0 {
+            n -= 1;
+            word = word << 8 | key[n] as u64;
         }
+        (word, word)
     };
     mixed(head, tail, key.len())
 }

@@ -48,6 +48,7 @@ pub struct Node {
 
 /// The nodes of one value, the value itself first.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Tape {
     /// All nodes, each container before what is in it.
     pub nodes: Vec<Node>,

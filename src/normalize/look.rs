@@ -14,6 +14,7 @@ macro_rules! members {
         }
 
         impl $name {
+            #[expect(clippy::needless_continue, reason = "it is needed for all but the last")]
             fn of(look: &$crate::normalize::look::Text<'_>, object: usize) -> Self {
                 let mut it = Self::default();
                 for at in look.tape.children(object) {

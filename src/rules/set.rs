@@ -7,6 +7,9 @@ use crate::event::{Col, Event, EventType, Row};
 use crate::filter::{Filter, Groups, Plan, Scratch, Shared};
 use std::collections::HashMap;
 
+/// A column by which rules are found, and the native record's name for it.
+type Key = (Col, &'static str);
+
 /// Which rules an event of one type is shown to.
 #[derive(Debug, Default)]
 struct Index {
@@ -18,7 +21,7 @@ struct Index {
 
 impl Index {
     fn new(rules: &[Rule], event_type: EventType, shared: &Shared, plans: &[Plan]) -> Self {
-        let mut by_key: Vec<((Col, &str), HashMap<String, Vec<usize>>)> = Vec::new();
+        let mut by_key: Vec<(Key, HashMap<String, Vec<usize>>)> = Vec::new();
         let mut always = Vec::new();
         for (n, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.event_types.contains(&event_type)) {
             let keyed = keys(rule.event_types).iter().find_map(|key| Some((*key, rule.filter.needed(key.0, key.1)?)));
@@ -36,7 +39,7 @@ impl Index {
                 by_key[at].1.entry(value).or_default().push(n);
             }
         }
-        let grouped = |((col, member), by_value): ((Col, &str), HashMap<String, Vec<usize>>)| {
+        let grouped = |((col, member), by_value): (Key, HashMap<String, Vec<usize>>)| {
             // What the look-up has asked already tells them apart no further.
             let is_known = |test: &Filter| test.needed(col, member).is_some();
             (col, by_value.into_iter().map(|(value, rules)| (value, shared.group(plans, &rules, is_known))).collect())

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A service that follows `log/audit.log`.
+#[expect(clippy::needless_pass_by_value, reason = "it is written where it is used")]
 pub(crate) fn app(more: Value) -> TestApp {
     let app = TestApp::new();
     fs::create_dir_all(app.path("log")).unwrap();
@@ -233,9 +234,9 @@ fn bad_lines_hide_no_neighbour_and_long_ones_are_not_held() {
     let bad = ["no JSON", "[1,2", "{\"auditID\": \"cut", "{\"kind\":\"EventList\",\"items\":[", &"x".repeat(100_000), "\u{0}\u{0}"];
     let mut text = String::new();
     for (n, line) in bad.iter().enumerate() {
-        text += &format!("{}\n{line}\n\n", event(&format!("neighbour-{n}")));
+        text.extend([event(&format!("neighbour-{n}")).as_str(), "\n", line, "\n\n"]);
     }
-    text += &format!("{}\n{{\"long\": \"{}\n{}\n", event("before"), "y".repeat(40 << 20), event("after"));
+    text.extend([event("before").as_str(), "\n{\"long\": \"", &"y".repeat(40 << 20), "\n", &event("after"), "\n"]);
     app.file("log/audit.log", text);
     let running = Running::start(&app);
     wait_for("the last line", || app.data().join("state.db").exists() && app.search("auditID = \"after\"").len() == 1);

@@ -140,6 +140,7 @@ fn serve(stream: impl Read + Write, got: &Mutex<Got>, decide: &Decide) -> std::i
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is written where it is used")]
 fn forwarding(url: &str, more: Value) -> TestApp {
     let mut forward = json!({"url": url});
     for (key, value) in more.as_object().unwrap() {

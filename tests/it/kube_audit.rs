@@ -86,7 +86,15 @@ fn the_policy_keeps_its_word(audited: &[Value]) {
 /// Rules look at bodies and stages: the policy must bring what they need.
 fn the_rules_see_it(app: &TestApp) {
     let raised: BTreeSet<_> = stored_alerts(app).iter().map(|it| it["ruleId"].as_str().unwrap().to_owned()).collect();
-    for rule in ["k8s-impersonation", "k8s-role-wildcard-created", "k8s-pod-exec-denied", "k8s-token-requested"] {
+    for rule in [
+        "k8s-authentication-failures",
+        "k8s-impersonation-of-the-powerful",
+        "k8s-permission-probing",
+        "k8s-pod-exec",
+        "k8s-role-wildcard-created",
+        "k8s-secret-read-by-person",
+        "k8s-token-requested",
+    ] {
         assert!(raised.contains(rule), "{rule} is not among {raised:?}");
     }
 }

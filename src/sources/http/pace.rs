@@ -12,9 +12,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a known client may rest between two requests: longer than API servers keep idle connections, so that they
 /// close them and not we.
-const REST: Duration = Duration::from_secs(180);
+const REST: Duration = Duration::from_mins(3);
 /// Nothing waits this long: a deadline that does not matter.
-const NEVER: Duration = Duration::from_secs(86_400);
+const NEVER: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {

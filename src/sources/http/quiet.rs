@@ -8,10 +8,13 @@ use std::time::Duration;
 /// How long a kind is quiet after it was logged.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// A source's name, and a kind.
+type Kind = (String, &'static str);
+
 /// See the module. Kinds are names of ours, never what a client sent, so that there are few.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
-    kinds: Mutex<HashMap<(String, &'static str), (Stopwatch, u64)>>,
+    kinds: Mutex<HashMap<Kind, (Stopwatch, u64)>>,
 }
 
 impl Quiet {

@@ -302,7 +302,7 @@ impl Follower {
             let position = self.contents.0[found].position.clone();
             if listed.is_packed && self.files[&inode].stated_length()? == Some(position.offset as u32) {
                 reader.damage = None;
-                return self.nothing_left(inode, reader);
+                return Ok(self.nothing_left(inode, reader));
             }
             let (back, place) = blocking(move || {
                 let place = reader.go_to(&position);
@@ -311,7 +311,7 @@ impl Follower {
             .await?;
             match place? {
                 Found::There => reader = back,
-                Found::Short => return self.nothing_left(inode, back),
+                Found::Short => return Ok(self.nothing_left(inode, back)),
                 Found::Other => {
                     key = None;
                     reader = self.files[&inode].read(&*handoff)?;
@@ -337,16 +337,16 @@ impl Follower {
     }
 
     /// A file has no more than was taken of its content.
-    fn nothing_left(&mut self, inode: Inode, reader: LineReader) -> io::Result<bool> {
-        let Some(known) = self.files.get_mut(&inode) else { return Ok(false) };
+    fn nothing_left(&mut self, inode: Inode, reader: LineReader) -> bool {
+        let Some(known) = self.files.get_mut(&inode) else { return false };
         if known.listed.is_packed {
             // What follows is its end: that it was read is written down.
             known.reader = Some(LineReader::ended(reader.damage));
-            return Ok(true);
+            return true;
         }
         known.ends(known.listed.look);
         known.reader = None;
-        Ok(false)
+        false
     }
 
     /// Whether a content is to be read from this file: not while another has it, unless this is the log itself, or has more.

@@ -84,7 +84,7 @@ impl Webhook {
         let running = self.start();
         // Ready, and not only not yet unwell.
         wait_for("the source to be ready", || {
-            self.reasons().as_deref() == Some("ok\n") && self.metric("planewatch_source_up{source=\"prod\"}") == 1.0
+            self.reasons().as_deref() == Some("ok\n") && self.metric("planewatch_source_up{source=\"prod\"}") == 1
         });
         running
     }
@@ -103,12 +103,12 @@ impl Webhook {
     }
 
     /// A metric's value, 0 where it is not there. `series` is all before the value.
-    pub(crate) fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> i64 {
         let (_, text) = http(self.admin, "GET", "/metrics", "").unwrap();
-        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0.0)
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
     }
 
-    pub(crate) fn refused(&self, reason: &str) -> f64 {
+    pub(crate) fn refused(&self, reason: &str) -> i64 {
         self.metric(&format!("planewatch_http_refused_total{{source=\"prod\",reason=\"{reason}\"}}"))
     }
 
