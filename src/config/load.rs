@@ -152,7 +152,7 @@ mod tests {
     fn the_example_is_right_and_json_is_accepted() {
         let example = example().replace("${QUEUE_URL}", "${QUEUE}");
         let config = read(&example).unwrap();
-        assert_eq!(config.sources.len(), 4);
+        assert_eq!(config.sources.len(), 5);
         assert_eq!(read(&serde_json::to_string(&config).unwrap()).unwrap(), config);
     }
 
