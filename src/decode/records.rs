@@ -2,7 +2,7 @@
 //! any order, an array, one record, records back to back, lines.
 
 use super::gunzip::{self, is_gzip};
-use super::resync::{Skipper, element_end, is_record, next_record};
+use super::resync::{Skipper, element_end, is_record, next_record, top_end};
 use super::window::{RECORD_BYTES_MAX, Window};
 use super::{EXCERPT_BYTES_MAX, Reason, Reject};
 use crate::json::{Expected, KeySet, Kind, ScanError, Scanner, Tape};
@@ -489,17 +489,4 @@ fn quick_container(rest: &[u8]) -> Option<usize> {
         at += token.len();
     }
     Some(at)
-}
-
-/// Where a bad object at the top ends: at its own bracket when a line or an object follows, else at the line's end.
-fn top_end(rest: &[u8]) -> Option<usize> {
-    let line = memchr::memchr(b'\n', rest).map(|at| at + 1);
-    let own = crate::json::value_end_lexical(rest, 0)
-        .filter(|end| rest[*end..].iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| *b == b'{'));
-    match (own, line) {
-        // A line that starts the next object ends this one, whatever its brackets say.
-        (own, Some(line)) if rest[line..].first() == Some(&b'{') => Some(own.map_or(line, |own| own.min(line))),
-        (Some(own), _) => Some(own),
-        _ => None,
-    }
 }

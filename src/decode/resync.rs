@@ -114,3 +114,15 @@ impl Skipper {
         None
     }
 }
+
+/// Where a bad object at the top ends: at its own bracket when a line or an object follows, else at the line's end.
+pub(super) fn top_end(rest: &[u8]) -> Option<usize> {
+    let line = memchr::memchr(b'\n', rest).map(|at| at + 1);
+    let own = value_end_lexical(rest, 0).filter(|end| rest[*end..].iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| *b == b'{'));
+    match (own, line) {
+        // A line that starts the next object ends this one, whatever its brackets say.
+        (own, Some(line)) if rest[line..].first() == Some(&b'{') => Some(own.map_or(line, |own| own.min(line))),
+        (Some(own), _) => Some(own),
+        _ => None,
+    }
+}

@@ -34,8 +34,9 @@ CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what 
 
 /// Opens the database for the one process that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    // SQLite gives its other files the mode of this one.
-    File::options().create(true).append(true).mode(0o600).open(path).map_err(StoreError::at(path))?;
+    if !path.exists() {
+        create(path)?;
+    }
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY)?;
     // Commits are the product's promise: FULL syncs the write-ahead log at each.
@@ -44,6 +45,22 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     db.execute_batch(super::alerts::SCHEMA)?;
     db.execute_batch(super::evidence::SCHEMA)?;
     Ok(db)
+}
+
+/// Makes an empty database under another name first: who reads beside us never sees one without tables.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let fresh = path.with_extension("new");
+    if fresh.exists() {
+        std::fs::remove_file(&fresh).map_err(StoreError::at(&fresh))?;
+    }
+    // SQLite gives its other files the mode of this one.
+    File::options().create(true).append(true).mode(0o600).open(&fresh).map_err(StoreError::at(&fresh))?;
+    let db = Connection::open(&fresh)?;
+    for schema in [SCHEMA, super::alerts::SCHEMA, super::evidence::SCHEMA] {
+        db.execute_batch(schema)?;
+    }
+    db.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&fresh, path).map_err(StoreError::at(path))
 }
 
 /// Opens the database to look at, beside a writer or without one.
