@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what 
 
 /// Opens the database for the one process that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    if !path.exists() {
+    if !path.try_exists().map_err(StoreError::at(path))? {
         create(path)?;
     }
     let db = Connection::open(path)?;
@@ -50,7 +50,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 /// Makes an empty database under another name first: who reads beside us never sees one without tables.
 fn create(path: &Path) -> Result<(), StoreError> {
     let fresh = path.with_extension("new");
-    if fresh.exists() {
+    if fresh.try_exists().map_err(StoreError::at(&fresh))? {
         std::fs::remove_file(&fresh).map_err(StoreError::at(&fresh))?;
     }
     // SQLite gives its other files the mode of this one.
