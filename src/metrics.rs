@@ -58,6 +58,11 @@ metrics! {
     ERRORS Counter "planewatch_source_errors_total" Some("error"), "Failed calls, by what failed.";
     LAG Histogram "planewatch_message_lag_seconds" None, "From a message's sending to its first receive.";
     FETCH Histogram "planewatch_fetch_seconds" None, "Fetching one object.";
+    WATCH_UP Gauge "planewatch_watch_up" Some("resource"), "1 while a resource of Kubernetes (or `api`, `lease`) is watched, 0 while it is not.";
+    WATCH_OBJECTS Gauge "planewatch_watch_objects" Some("resource"), "Watched objects that are known.";
+    WATCH_HEARD Gauge "planewatch_watch_heard_timestamp_seconds" Some("resource"), "When the watch last said anything; a living one does each minute.";
+    WATCH_ENDS Counter "planewatch_watch_failures_total" Some("reason"), "Watches and lists that ended otherwise than they should, by reason; `gone` is a 410.";
+    LEADER Gauge "planewatch_watch_leader" None, "1 while this replica is the one that watches.";
     HTTP_REFUSED Counter "planewatch_http_refused_total" Some("reason"), "Connections and requests that were not taken, by reason.";
     HTTP_CONNECTIONS Gauge "planewatch_http_connections" None, "Open connections.";
     HTTP_BYTES Gauge "planewatch_http_bytes_in_flight" None, "Bytes of bodies that are handed over and not yet durable.";

@@ -39,8 +39,8 @@ pub struct SourceSettings {
     pub cluster: String,
     /// Records that match one of these are dropped.
     pub drop: Vec<Filter>,
-    /// The events that it may bring; others are set aside. None: all.
-    pub takes: Option<EventType>,
+    /// The events that it may bring; others are set aside. Empty: all.
+    pub takes: &'static [EventType],
 }
 
 /// Everything that the pipeline is told.
@@ -170,7 +170,7 @@ struct Run<'p> {
     delivery: Delivery,
     context: Context,
     drop: &'p [Filter],
-    takes: Option<EventType>,
+    takes: &'static [EventType],
     intake: Intake,
     /// One per type of event, as they came up.
     batches: Vec<Batch>,
@@ -197,7 +197,7 @@ impl<'p> Run<'p> {
             object: delivery.object.take(),
             is_again: delivery.is_again,
             can_wait: delivery.can_wait,
-            file: delivery.file.take(),
+            files: std::mem::take(&mut delivery.files),
             forgets: std::mem::take(&mut delivery.forgets),
             forwarded: delivery.forwarded,
             bytes: delivery.bytes,
@@ -206,7 +206,7 @@ impl<'p> Run<'p> {
             settles_uri: delivery.settles_uri.then(|| delivery.uri.clone()),
             ..Intake::default()
         };
-        let (drop, takes) = settings.map_or((&[][..], None), |it| (&it.drop, it.takes));
+        let (drop, takes) = settings.map_or((&[][..], &[][..]), |it| (&it.drop, it.takes));
         Self { inner, delivery, context, drop, takes, intake, batches: Vec::new(), bulk: None, failed: None }
     }
 
@@ -283,7 +283,7 @@ impl<'p> Run<'p> {
                 Item::Record(record) => {
                     let record = Record { index: at.unwrap_or(record.index), ..record };
                     let mut event = worker.normalizer.event(&record, context);
-                    if self.takes.is_some_and(|it| it != event.event_type) {
+                    if !self.takes.is_empty() && !self.takes.contains(&event.event_type) {
                         self.refuse(&record, event.event_type);
                         continue;
                     }

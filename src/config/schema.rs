@@ -4,6 +4,7 @@ use crate::event::EventType;
 use crate::sources::cloudtrail_sqs::CloudTrailSqsConfig;
 use crate::sources::directory::DirectoryConfig;
 use crate::sources::k8s_log::K8sLogConfig;
+use crate::sources::k8s_watch::K8sWatchConfig;
 use crate::sources::k8s_webhook::K8sWebhookConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,8 @@ pub enum SourceConfig {
     K8sWebhook(K8sWebhookConfig),
     /// The audit log file of a Kubernetes API server, followed through rotation.
     K8sLog(K8sLogConfig),
+    /// A watch on the objects of a Kubernetes cluster that decide who may do what.
+    K8sWatch(K8sWatchConfig),
 }
 
 impl SourceConfig {
@@ -98,6 +101,7 @@ impl SourceConfig {
             Self::Directory(it) => &it.name,
             Self::K8sWebhook(it) => &it.name,
             Self::K8sLog(it) => &it.name,
+            Self::K8sWatch(it) => &it.name,
         }
     }
 
@@ -108,14 +112,16 @@ impl SourceConfig {
             Self::Directory(it) => it.cluster.as_deref().unwrap_or(""),
             Self::K8sWebhook(it) => &it.cluster,
             Self::K8sLog(it) => &it.cluster,
+            Self::K8sWatch(it) => &it.cluster,
         }
     }
 
-    /// The events that it may bring: who posts for a cluster says nothing about AWS. None: all.
-    pub fn takes(&self) -> Option<EventType> {
+    /// The events that it may bring: who posts for a cluster says nothing about AWS. Empty: all.
+    pub fn takes(&self) -> &'static [EventType] {
         match self {
-            Self::CloudtrailSqs(_) | Self::Directory(_) => None,
-            Self::K8sWebhook(_) | Self::K8sLog(_) => Some(EventType::KubernetesAudit),
+            Self::CloudtrailSqs(_) | Self::Directory(_) => &[],
+            Self::K8sWebhook(_) | Self::K8sLog(_) => &[EventType::KubernetesAudit],
+            Self::K8sWatch(_) => &[EventType::KubernetesConfig, EventType::KubernetesEvent],
         }
     }
 
@@ -126,6 +132,7 @@ impl SourceConfig {
             Self::Directory(it) => &it.drop,
             Self::K8sWebhook(it) => &it.drop,
             Self::K8sLog(it) => &it.drop,
+            Self::K8sWatch(it) => &it.drop,
         }
     }
 }

@@ -10,7 +10,7 @@ mod window;
 
 pub use gunzip::{WHOLE_BYTES_MAX, is_gzip, stream as inflated};
 pub use records::{Buffers, Item, Record, Records};
-pub use resync::{AUDIT_API, wrapped_log};
+pub use resync::{AUDIT_API, watched_object, wrapped_log};
 pub use window::{BETWEEN_TOKENS_BYTES_MAX, RECORD_BYTES_MAX};
 
 use std::fmt;

@@ -280,7 +280,12 @@ impl<'r> Records<'r> {
         if is_record(&self.tape, text) {
             return Ok(Some(Found::Record { end }));
         }
-        Ok(Some(reject(Reason::NotARecord, "an object with none of the members of a CloudTrail record or an audit event", end, end)))
+        Ok(Some(reject(
+            Reason::NotARecord,
+            "an object with none of the members of a CloudTrail record, an audit event or a watched object",
+            end,
+            end,
+        )))
     }
 
     fn enter(&mut self, inside: usize) {

@@ -36,9 +36,23 @@ pub fn wrapped_log(tape: &Tape, text: &str) -> Option<usize> {
     tape.path(0, &["properties", "log"], text).filter(|_| tape.member(0, "category", text).is_some())
 }
 
+/// The object that a line of a Kubernetes watch holds: `{"type":"ADDED","object":{"kind":…,"metadata":{…}}}`.
+pub fn watched_object(tape: &Tape, text: &str) -> Option<usize> {
+    let first = tape.children(0).next()?;
+    // Their lines have two members: the first decides.
+    if !matches!(tape.key(first, text).as_ref(), "type" | "object") {
+        return None;
+    }
+    let said = tape.member(0, "type", text)?;
+    let object = tape.member(0, "object", text)?;
+    let is_watch = matches!(tape.spelled(said, text), "\"ADDED\"" | "\"MODIFIED\"" | "\"DELETED\"");
+    (is_watch && tape.member(object, "kind", text).is_some() && tape.member(object, "metadata", text).is_some()).then_some(object)
+}
+
 /// Whether this object is one of the records that we know, by its members.
 pub(super) fn is_record(tape: &Tape, text: &str) -> bool {
     wrapped_log(tape, text).is_some()
+        || watched_object(tape, text).is_some()
         || tape.children(0).any(|at| {
             let key = tape.key(at, text);
             RECORD_KEYS.contains(&&*key) || key == "apiVersion" && tape.spelled(at, text).starts_with(AUDIT_API)

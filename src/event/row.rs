@@ -10,17 +10,23 @@ pub enum EventType {
     CloudTrail,
     /// An audit event of a Kubernetes API server.
     KubernetesAudit,
+    /// A change of an object that a watch on a Kubernetes API server saw.
+    KubernetesConfig,
+    /// A core Event of Kubernetes: what its components say about objects.
+    KubernetesEvent,
 }
 
 impl EventType {
-    /// All types.
-    pub const ALL: &'static [Self] = &[Self::CloudTrail, Self::KubernetesAudit];
+    /// All types. A log frame has a type's place here: new ones are added at the end.
+    pub const ALL: &'static [Self] = &[Self::CloudTrail, Self::KubernetesAudit, Self::KubernetesConfig, Self::KubernetesEvent];
 
     /// The name in `event_type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::CloudTrail => "cloudtrail",
             Self::KubernetesAudit => "kubernetesAudit",
+            Self::KubernetesConfig => "kubernetesConfig",
+            Self::KubernetesEvent => "kubernetesEvent",
         }
     }
 
@@ -170,6 +176,8 @@ pub struct Event<'a> {
     pub resources: Vec<Resource<'a>>,
     /// The caller's groups.
     pub groups: Vec<Cow<'a, str>>,
+    /// All verbs of a role's rules, each once.
+    pub verbs: Vec<Cow<'a, str>>,
     /// Ids of the rules that match it.
     pub rule_matches: Vec<String>,
     /// How many of them are hidden by a suppression.
@@ -201,6 +209,7 @@ impl<'a> Event<'a> {
             label: None,
             resources: Vec::new(),
             groups: Vec::new(),
+            verbs: Vec::new(),
             rule_matches: Vec::new(),
             suppressed: 0,
             raw,
@@ -274,7 +283,10 @@ impl Row for Event<'_> {
 
     fn present(&self) -> u64 {
         let list = |is_empty: bool, col: Col| if is_empty { 0 } else { 1 << col as u64 };
-        self.present | list(self.resources.is_empty(), Col::ResourcesType) | list(self.groups.is_empty(), Col::UserGroups)
+        self.present
+            | list(self.resources.is_empty(), Col::ResourcesType)
+            | list(self.groups.is_empty(), Col::UserGroups)
+            | list(self.verbs.is_empty(), Col::Verbs)
     }
 
     fn shared_json(&self) -> Option<&str> {
@@ -318,6 +330,7 @@ impl Row for Event<'_> {
             Col::FlagNames => self.flags.names().for_each(each),
             Col::RuleMatches => self.rule_matches.iter().for_each(|it| each(it)),
             Col::UserGroups => self.groups.iter().for_each(|it| each(it)),
+            Col::Verbs => self.verbs.iter().for_each(|it| each(it)),
             Col::ResourcesType => self.resources.iter().for_each(|it| each(&it.kind)),
             Col::ResourcesName => self.resources.iter().for_each(|it| each(&it.name)),
             Col::ResourcesArn => self.resources.iter().for_each(|it| each(&it.arn)),

@@ -333,7 +333,7 @@ impl Compiler<'_> {
         let (Value::Text(text), [Target::Column(Col::EventType)], Op::Eq, false) = (&test.value, targets, test.op, test.nocase) else {
             return Ok(());
         };
-        let names = EventType::ALL.iter().map(|it| it.name()).chain(["kubernetesConfig", "kubernetesEvent"]);
+        let names = EventType::ALL.iter().map(|it| it.name());
         match names.into_iter().find(|name| name.eq_ignore_ascii_case(text) && name != text) {
             Some(name) => {
                 Err(FilterError::new(self.source, test.at, format!("no event type is `{text}`")).suggest(Some(format!("write \"{name}\""))))

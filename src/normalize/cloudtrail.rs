@@ -6,7 +6,7 @@ use super::principal;
 use super::tables::{self, Call};
 use super::{Known, resources};
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Val, fingerprint, hash_identity, time};
-use crate::json::{Kind, Tape};
+use crate::json::Kind;
 use std::borrow::Cow;
 
 members! {
@@ -37,19 +37,9 @@ members! {
 }
 
 /// The event of a record that is compact and masked.
-pub(super) fn event<'s>(
-    calls: &mut Known<Call>,
-    text: &'s str,
-    tape: &'s Tape,
-    context: &'s Context,
-    index: u64,
-    flags: Flags,
-) -> Event<'s> {
-    let look = Text { tape, text };
+pub(super) fn event<'s>(calls: &mut Known<Call>, look: Text<'s>, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
     let it = Members::of(&look, 0);
-    let mut event = Event::new(EventType::CloudTrail, context, index, Cow::Borrowed(text));
-    event.flags = flags;
-    event.tape = Some(tape);
+    let mut event = common::begin(EventType::CloudTrail, &look, context, index, flags);
     event.set(Col::CloudProvider, Val::of("aws"));
 
     principal::set(&mut event, &look, it.identity);

@@ -1,10 +1,19 @@
 //! What records of every kind say in the same way.
 
-use crate::event::{Col, Event, Flags, Val};
+use super::look::Text;
+use crate::event::{Col, Context, Event, EventType, Flags, Val};
 use std::borrow::Cow;
 
 /// An event time this far in the future is flagged.
 const CLOCK_SKEW_MS: i64 = 10 * 60_000;
+
+/// An event of this record, of which nothing more is known yet.
+pub(super) fn begin<'s>(event_type: EventType, look: &Text<'s>, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
+    let mut event = Event::new(event_type, context, index, Cow::Borrowed(look.text));
+    event.flags = flags;
+    event.tape = Some(look.tape);
+    event
+}
 
 /// Sets when it happened, ms; the time of collection stands in where the record does not say.
 pub(super) fn set_time(event: &mut Event<'_>, time: Option<i64>) {

@@ -5,7 +5,7 @@ use super::common;
 use super::look::{Text, members};
 use super::tables::{Request, kubernetes_request};
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Resource, Val, fingerprint, hash_identity, time};
-use crate::json::{Kind, Tape};
+use crate::json::Kind;
 use std::borrow::Cow;
 
 /// How many of the caller's groups are kept as a field; all stay in `raw`.
@@ -32,23 +32,9 @@ members! {
 }
 
 /// The event of an audit record that is compact and masked.
-pub(super) fn audit<'s>(
-    requests: &mut Known<Request>,
-    text: &'s str,
-    tape: &'s Tape,
-    context: &'s Context,
-    index: u64,
-    flags: Flags,
-) -> Event<'s> {
-    let look = Text { tape, text };
+pub(super) fn audit<'s>(requests: &mut Known<Request>, look: Text<'s>, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
     let it = Members::of(&look, 0);
-    let mut event = Event::new(EventType::KubernetesAudit, context, index, Cow::Borrowed(text));
-    event.flags = flags;
-    event.tape = Some(tape);
-    event.set(Col::CloudProvider, Val::of("kubernetes"));
-    if !context.cluster.is_empty() {
-        event.set(Col::Cluster, Val::of(&context.cluster));
-    }
+    let mut event = begin(EventType::KubernetesAudit, &look, context, index, flags);
     set_time(&mut event, &look, &it);
     set_user(&mut event, &look, &it);
     set_source(&mut event, &look, &it);
@@ -60,6 +46,16 @@ pub(super) fn audit<'s>(
         event.flags.insert(Flags::TRUNCATED);
     }
     identify(&mut event, &look, &it);
+    event
+}
+
+/// What every event of Kubernetes has.
+pub(super) fn begin<'s>(event_type: EventType, look: &Text<'s>, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
+    let mut event = common::begin(event_type, look, context, index, flags);
+    event.set(Col::CloudProvider, Val::of("kubernetes"));
+    if !context.cluster.is_empty() {
+        event.set(Col::Cluster, Val::of(&context.cluster));
+    }
     event
 }
 

@@ -35,6 +35,7 @@ macro_rules! members {
 pub(super) use members;
 
 /// A look into one record.
+#[derive(Clone, Copy)]
 pub(super) struct Text<'s> {
     pub(super) tape: &'s Tape,
     pub(super) text: &'s str,

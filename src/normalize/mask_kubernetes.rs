@@ -1,13 +1,14 @@
 //! Secrets that Kubernetes objects carry: the data of a Secret in any body, the tokens of token requests and reviews.
 
 use super::look::Text;
-use super::mask::{Spans, scalars};
-use crate::json::{Kind, Tape};
+use super::mask::{Spans, mask_lexically, scalars};
+use crate::json::{Kind, Tape, key_hash};
 
 /// Members of a Secret that hold its values.
 pub(super) const DATA_KEYS: &[&str] = &["data", "stringData"];
 /// The annotation in which `kubectl apply` keeps the whole object once more, as a text.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+const LAST_APPLIED_HASH: u32 = key_hash(LAST_APPLIED.as_bytes());
 /// Bodies of an audit event.
 const BODIES: &[&str] = &["requestObject", "responseObject"];
 /// Refusals whose message quotes nothing of the request: who may not, what is not there, what is there already. A 422
@@ -16,8 +17,16 @@ const QUOTES_NOTHING: &[u16] = &[401, 403, 404, 409];
 /// Annotations with the JSON patch of a mutating webhook.
 const WEBHOOK_PATCH: &str = "patch.webhook.admission.k8s.io/";
 
-/// The spans to mask beside those of the common list.
-pub(super) fn secrets(tape: &Tape, text: &str) -> Spans {
+/// The spans to mask in a watched object beside those of the common list.
+pub(super) fn of_watched(tape: &Tape, text: &str) -> Spans {
+    let look = Text { tape, text };
+    let mut found = Spans::new();
+    in_body(&look, 0, false, &mut found);
+    found
+}
+
+/// The spans to mask in an audit event beside those of the common list.
+pub(super) fn of_audit(tape: &Tape, text: &str) -> Spans {
     let look = Text { tape, text };
     let mut found = Spans::new();
     let object = look.member(Some(0), "objectRef");
@@ -72,8 +81,17 @@ fn in_body(look: &Text<'_>, body: usize, is_secret: bool, found: &mut Spans) {
     while at < end {
         if look.tape.nodes[at].kind == Kind::Object && (is_secret || is_secret_object(look, at)) {
             mask_object(look, at, is_secret, found);
+        } else if look.tape.nodes[at].key_hash == LAST_APPLIED_HASH && look.tape.is_key(at, LAST_APPLIED, look.text) {
+            in_last_applied(look, at, found);
         }
         at += 1;
+    }
+}
+
+/// The copy of another object than a Secret holds what the common list masks in the object itself: a pod's `env`.
+fn in_last_applied(look: &Text<'_>, at: usize, found: &mut Spans) {
+    if look.string(Some(at)).is_some_and(|copy| mask_lexically(copy.as_bytes()) != copy) {
+        scalars(look.tape, look.text, at, found);
     }
 }
 

@@ -12,12 +12,14 @@ mod mask_kubernetes;
 mod principal;
 mod resources;
 mod tables;
+mod watched;
 
 pub use mask::{mask_lexically, watched_keys};
 
 use crate::decode::Record;
 use crate::event::{Context, Event, Flags};
 use crate::json::{Scanner, Tape, compact};
+use look::Text as Look;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -44,13 +46,19 @@ impl Normalizer {
     pub fn event<'s>(&'s mut self, record: &'s Record<'s>, context: &'s Context) -> Event<'s> {
         let mut flags = Flags::default();
         let Self { inside, rewriter, calls, requests } = self;
+        if let Some(change) = inside.take_watched(record) {
+            let (text, tape) = rewriter.rewrite(&inside.text, &inside.tape, mask_kubernetes::of_watched, &mut flags);
+            return watched::event(requests, Look { tape, text }, &change, context, record.index, flags);
+        }
         let (text, tape) = if inside.unwrap(record) { (inside.text.as_str(), &inside.tape) } else { (record.text, record.tape) };
         let is_audit = is_audit(tape, text);
-        let (text, tape) = rewriter.rewrite(text, tape, is_audit, &mut flags);
+        let more = if is_audit { mask_kubernetes::of_audit } else { |_: &Tape, _: &str| mask::Spans::new() };
+        let (text, tape) = rewriter.rewrite(text, tape, more, &mut flags);
+        let look = Look { tape, text };
         if is_audit {
-            return kubernetes::audit(requests, text, tape, context, record.index, flags);
+            return kubernetes::audit(requests, look, context, record.index, flags);
         }
-        cloudtrail::event(calls, text, tape, context, record.index, flags)
+        cloudtrail::event(calls, look, context, record.index, flags)
     }
 }
 
@@ -67,14 +75,34 @@ impl Inside {
         Self { scanner: Scanner::new(watched_keys()), text: String::new(), tape: Tape::default() }
     }
 
+    /// Takes the object out of a line of a watch, without its managedFields, which are longer than it and say nothing
+    /// that it does not.
+    fn take_watched(&mut self, record: &Record<'_>) -> Option<watched::Change> {
+        let at = crate::decode::watched_object(record.tape, record.text)?;
+        let object = record.tape.spelled(at, record.text);
+        let said = record.tape.member(0, "type", record.text).map(|at| record.tape.spelled(at, record.text))?;
+        self.take(object)?;
+        let change = watched::Change::new(said, &self.tape, &self.text);
+        if let Some(span) = watched::managed_fields(&self.tape, &self.text) {
+            self.text.replace_range(span, "");
+            let length = self.text.len();
+            self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).ok().filter(|end| *end == length)?;
+        }
+        Some(change)
+    }
+
+    fn take(&mut self, text: &str) -> Option<()> {
+        self.text.clear();
+        self.text.push_str(text);
+        let length = self.text.trim_end().len();
+        self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).ok().filter(|end| *end == length).map(drop)
+    }
+
     /// Takes the inner record out. One that is cut stays where it is: what is around it says where it came from.
     fn unwrap(&mut self, record: &Record<'_>) -> bool {
         let Some(at) = crate::decode::wrapped_log(record.tape, record.text) else { return false };
         let Some(log) = record.tape.string(at, record.text) else { return false };
-        self.text.clear();
-        self.text.push_str(&log);
-        let length = self.text.trim_end().len();
-        self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).is_ok_and(|end| end == length)
+        self.take(&log).is_some()
     }
 }
 
@@ -87,8 +115,15 @@ struct Rewriter {
 }
 
 impl Rewriter {
-    /// Without white space, secrets masked: the record as it came, or our own copy.
-    fn rewrite<'s>(&'s mut self, text: &'s str, tape: &'s Tape, is_audit: bool, flags: &mut Flags) -> (&'s str, &'s Tape) {
+    /// Without white space, secrets masked (`more` finds those that are not in the list): the record as it came, or our
+    /// own copy.
+    fn rewrite<'s>(
+        &'s mut self,
+        text: &'s str,
+        tape: &'s Tape,
+        more: fn(&Tape, &str) -> mask::Spans,
+        flags: &mut Flags,
+    ) -> (&'s str, &'s Tape) {
         if tape.has_repeated_keys(text) {
             flags.insert(Flags::DUPLICATE_KEY);
         }
@@ -102,8 +137,7 @@ impl Rewriter {
             self.tape.watched.clone_from(&tape.watched);
         }
         let (said, nodes) = if is_rewritten { (self.text.as_str(), &self.tape) } else { (text, tape) };
-        let more = if is_audit { mask_kubernetes::secrets(nodes, said) } else { Vec::new() };
-        let secrets = mask::secrets(nodes, said, more);
+        let secrets = mask::secrets(nodes, said, more(nodes, said));
         if !secrets.is_empty() {
             flags.insert(Flags::MASKED);
             self.text = replaced(said, &secrets);

@@ -89,6 +89,8 @@ pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
     match kind {
         "CloudTrail" => Some(&[EventType::CloudTrail]),
         "Kubernetes" => Some(&[EventType::KubernetesAudit]),
+        "KubernetesConfig" => Some(&[EventType::KubernetesConfig]),
+        "KubernetesEvent" => Some(&[EventType::KubernetesEvent]),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 //! A file is read when it looks other than when it was last read (size, time of change, inode), which covers files
 //! that are still being written: what is whole of them is stored, the rest is set aside, and replaced at the next look.
 
-use super::{Delivery, Input, Outcome, SetAside, Surroundings, next_try_ms};
+use super::{Delivery, Input, SetAside, Surroundings, next_try_ms};
 use crate::metrics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,25 +140,8 @@ async fn pass(config: &DirectoryConfig, at: &Surroundings) -> io::Result<()> {
 }
 
 async fn deliver(config: &DirectoryConfig, at: &Surroundings, found: Found, is_again: bool) {
-    let metrics = &at.metrics;
-    metrics.add(&metrics::IN_FLIGHT, &config.name, "", 1.0);
-    let mut delivery = delivery_of(config, at, &found);
-    delivery.is_again = is_again;
-    loop {
-        match at.handoff.deliver(delivery.clone()).await {
-            Ok(Outcome::Done | Outcome::Suspect(_)) => break,
-            Err(error) => {
-                metrics.add(&metrics::ERRORS, &config.name, "deliver", 1.0);
-                tracing::warn!(source = config.name, uri = delivery.uri, %error, "not taken; tried again");
-                // By itself from now on: if it is what fails, it must not take its neighbours with it again.
-                delivery.can_wait = false;
-                if !at.wait(Duration::from_secs(1)).await {
-                    break;
-                }
-            }
-        }
-    }
-    metrics.add(&metrics::IN_FLIGHT, &config.name, "", -1.0);
+    let delivery = Delivery { is_again, ..delivery_of(config, at, &found) };
+    at.deliver(delivery).await;
 }
 
 fn delivery_of(config: &DirectoryConfig, at: &Surroundings, found: &Found) -> Delivery {
@@ -167,7 +150,7 @@ fn delivery_of(config: &DirectoryConfig, at: &Surroundings, found: &Found) -> De
     delivery.bytes = found.bytes;
     delivery.pointer = found.path.to_str().map(str::to_owned);
     delivery.key_account = super::cloudtrail_sqs::key_account(&path);
-    delivery.file = Some((path, found.stamp.clone()));
+    delivery.files = vec![(path, found.stamp.clone())];
     delivery.settles_uri = true;
     delivery.can_wait = true;
     // Opened now, so that a file that may not be read is set aside, with its reason, and not tried at each look.

@@ -6,21 +6,26 @@ pub mod directory;
 mod health;
 pub mod http;
 pub mod k8s_log;
+pub mod k8s_watch;
 pub mod k8s_webhook;
 
 pub use health::Health;
 
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Objects up to this size are held in memory; larger ones are read from a file.
 pub const MEMORY_BYTES_MAX: u64 = 4 << 20;
 /// The longest line of a followed file, bytes: the longest record that is decoded.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// The pause before what was not taken is handed over once more.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes at hand.
 #[derive(Debug, Clone)]
@@ -85,9 +90,10 @@ pub struct Delivery {
     pub pointer: Option<String>,
     /// The source holds nothing open while it waits for the outcome, which may then take seconds: never with `object`.
     pub can_wait: bool,
-    /// A file's path and what it looked like; of a followed file, its key and how far it was taken.
-    pub file: Option<(String, String)>,
-    /// Keys of files that are gone: what `file` said of them is forgotten.
+    /// What the source remembers with it, by key: a file's path and what it looked like; a followed file and how far it
+    /// was taken; a watched object and its version.
+    pub files: Vec<(String, String)>,
+    /// Keys of what is gone: what `files` said of them is forgotten.
     pub forgets: Vec<String>,
     /// The position of the first of [`Input::Lines`] in its file.
     pub first_index: u64,
@@ -121,7 +127,7 @@ impl Delivery {
             is_again: false,
             pointer: None,
             can_wait: false,
-            file: None,
+            files: Vec::new(),
             forgets: Vec::new(),
             first_index: 0,
             refused: Vec::new(),
@@ -208,12 +214,36 @@ impl Surroundings {
     }
 
     /// Waits, at most until the source is to stop. True: go on.
-    pub async fn wait(&self, duration: std::time::Duration) -> bool {
+    pub async fn wait(&self, duration: Duration) -> bool {
         let mut stop = self.stop.clone();
         tokio::select! {
             _ = stop.wait_for(|it| *it) => false,
             () = tokio::time::sleep(duration) => true,
         }
+    }
+}
+
+impl Surroundings {
+    /// Hands over until it is taken. None: the source is to stop, and it is not taken.
+    pub async fn deliver(&self, mut delivery: Delivery) -> Option<Outcome> {
+        let metrics = &self.metrics;
+        metrics.add(&metrics::IN_FLIGHT, &delivery.source, "", 1.0);
+        let outcome = loop {
+            match self.handoff.deliver(delivery.clone()).await {
+                Ok(outcome) => break Some(outcome),
+                Err(error) => {
+                    metrics.add(&metrics::ERRORS, &delivery.source, "deliver", 1.0);
+                    tracing::warn!(source = delivery.source, uri = delivery.uri, %error, "not taken; tried again");
+                    // By itself from now on: if it is what fails, it must not take its neighbours with it again.
+                    delivery.can_wait = false;
+                    if !self.wait(RETRY_PAUSE).await {
+                        break None;
+                    }
+                }
+            }
+        };
+        metrics.add(&metrics::IN_FLIGHT, &delivery.source, "", -1.0);
+        outcome
     }
 }
 

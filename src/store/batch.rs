@@ -293,6 +293,7 @@ impl Batch {
             self.push_item(row, Col::ResourcesAccountId, &resource.account_id);
         }
         event.groups.iter().for_each(|it| self.push_item(row, Col::UserGroups, it));
+        event.verbs.iter().for_each(|it| self.push_item(row, Col::Verbs, it));
         let context = event.context;
         if !context.organization_id.is_empty() {
             self.set_text(row, Col::OrganizationId, &context.organization_id);

@@ -411,7 +411,7 @@ pub(super) fn record(tx: &rusqlite::Transaction<'_>, intake: &Intake, verdict: &
     if let Some(object) = &intake.object {
         state::add_to_ledger(tx, object, now)?;
     }
-    if let Some((path, stamp)) = &intake.file {
+    for (path, stamp) in &intake.files {
         tx.prepare_cached("INSERT INTO files VALUES (?1, ?2, ?3) ON CONFLICT (source, path) DO UPDATE SET stamp = ?3")?.execute((
             &intake.source,
             path,

@@ -38,9 +38,9 @@ pub struct Intake {
     pub can_wait: bool,
     /// Its share of what may wait in memory, given back when its events are written.
     pub room: Option<tokio::sync::OwnedSemaphorePermit>,
-    /// A file's path and what it looked like, to know when it changes; or how far it was taken.
-    pub file: Option<(String, String)>,
-    /// Files that are gone: what is known of them is forgotten.
+    /// What the source remembers with it, by key: what files looked like, how far one was taken, versions of objects.
+    pub files: Vec<(String, String)>,
+    /// Keys of what is gone: what is known of them is forgotten.
     pub forgets: Vec<String>,
     /// The events.
     pub batches: Vec<Batch>,

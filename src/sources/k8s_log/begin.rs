@@ -29,7 +29,7 @@ impl Follower {
             }
         }
         let mut delivery = Delivery::new(&self.config.name, String::new());
-        delivery.file = Some((BEGUN.to_owned(), self.at.clock.now_ms().to_string()));
+        delivery.files = vec![(BEGUN.to_owned(), self.at.clock.now_ms().to_string())];
         self.outlet.hand_over(delivery, Piece::default()).await.ok_or(Trouble::Stopped)?;
         self.has_begun = true;
         Ok(())

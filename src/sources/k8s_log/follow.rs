@@ -397,7 +397,7 @@ impl Follower {
         let Some(known) = self.files.get(&inode) else { return Ok(()) };
         let uri = format!("file://{}", crate::sources::directory::path_text(&known.listed.path));
         let mut delivery = Delivery::new(&self.config.name, uri);
-        delivery.file = Some((key.to_owned(), position.stamp()));
+        delivery.files = vec![(key.to_owned(), position.stamp())];
         if self.outlet.hand_over(delivery, piece).await.is_none() {
             // Not durable: what the reader gave comes again.
             if let Some(known) = self.files.get_mut(&inode) {

@@ -4,14 +4,10 @@ use super::config::K8sLogConfig;
 use super::forward::{Forwarder, Sent};
 use super::lines::is_damage;
 use crate::json::{Kind, ScanError, Scanner, Tape};
-use crate::metrics;
 use crate::sources::{Delivery, Input, LINE_BYTES_MAX, Refused, SetAside, Surroundings, lines};
 use bytes::Bytes;
 use std::io;
-use std::time::Duration;
 
-/// The pause before the store is asked once more.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a refused line is kept to look at.
 const EXCERPT_BYTES: usize = 1_024;
 
@@ -47,7 +43,6 @@ impl Piece {
 /// Takes pieces.
 pub(super) struct Outlet {
     at: Surroundings,
-    name: String,
     forwarder: Option<Forwarder>,
     check: Check,
 }
@@ -62,7 +57,7 @@ struct Check {
 impl Outlet {
     pub(super) fn new(config: &K8sLogConfig, at: &Surroundings) -> Self {
         let forwarder = config.forward.clone().map(|it| Forwarder::new(it, config.name.clone(), at.clone()));
-        Self { at: at.clone(), name: config.name.clone(), forwarder, check: Check::default() }
+        Self { at: at.clone(), forwarder, check: Check::default() }
     }
 
     /// Makes a piece durable, and with it what the delivery says of its file. None: the source is to stop; nothing is
@@ -76,7 +71,7 @@ impl Outlet {
         } else if !piece.lines.is_empty() {
             delivery.input = Input::Lines(piece.lines);
         }
-        self.deliver(delivery).await
+        self.at.deliver(delivery).await.map(drop)
     }
 
     /// Sends the events on; what is none is refused, with its position.
@@ -107,26 +102,6 @@ impl Outlet {
             }
         }
         Some(())
-    }
-
-    /// Until it is durable.
-    async fn deliver(&self, delivery: Delivery) -> Option<()> {
-        let metrics = &self.at.metrics;
-        metrics.add(&metrics::IN_FLIGHT, &self.name, "", 1.0);
-        let done = loop {
-            match self.at.handoff.deliver(delivery.clone()).await {
-                Ok(_) => break Some(()),
-                Err(error) => {
-                    metrics.add(&metrics::ERRORS, &self.name, "deliver", 1.0);
-                    tracing::warn!(source = self.name, uri = delivery.uri, %error, "not taken; tried again");
-                    if !self.at.wait(RETRY_PAUSE).await {
-                        break None;
-                    }
-                }
-            }
-        };
-        metrics.add(&metrics::IN_FLIGHT, &self.name, "", -1.0);
-        done
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod kube;
 pub(crate) mod kube_operations;
 pub(crate) mod pki;
 pub(crate) mod planted;
+pub(crate) mod watch;
 pub(crate) mod webhook;
 
 use serde_json::{Value, json};

@@ -1,0 +1,177 @@
+//! The API server: how it is reached, asked and understood.
+
+use super::config::K8sWatchConfig;
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// How long an answer may take to begin.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of an error's body is read, bytes.
+const STATUS_BYTES_MAX: usize = 64 << 10;
+
+/// Why the API server did not give what it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The version that was asked for is not there any more: everything is to be listed anew.
+    #[error("the API server has forgotten that version (410): {0}")]
+    Gone(String),
+    /// Not allowed.
+    #[error("{0} (403); bind the ClusterRole of deploy/kubernetes/watch-rbac.yaml to the caller, or take the resource off `resources:`")]
+    Denied(String),
+    /// Nobody, to the API server.
+    #[error("{0} (401); the kubeconfig's or the service account's credentials are not accepted")]
+    Unauthorized(String),
+    /// There is no such resource.
+    #[error("the API server does not serve this resource (404); take it off `resources:`")]
+    NotServed,
+    /// Another answer that is none.
+    #[error("the API server answered {code}: {message}")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// What it said.
+        message: String,
+    },
+    /// It could not be asked, or stopped in the middle.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It does not speak as it should.
+    #[error("the API server's answer is not understood: {0}")]
+    Garbled(String),
+    /// Nothing came any more, not even a bookmark.
+    #[error("silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// A page of a list is longer than is read at once.
+    #[error("a page of the list has more than {0} bytes")]
+    TooLong(usize),
+    /// Our own state does not answer.
+    #[error("the state did not answer: {0}")]
+    State(String),
+}
+
+impl ApiError {
+    /// Its kind, for metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Gone(_) => "gone",
+            Self::Denied(_) => "denied",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::NotServed => "not_served",
+            Self::Refused { .. } => "refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::Garbled(_) => "garbled",
+            Self::Silent(_) => "silent",
+            Self::TooLong(_) => "too_long",
+            Self::State(_) => "state",
+        }
+    }
+
+    /// What a `Status` object says.
+    pub(super) fn of_status(code: u16, message: String) -> Self {
+        match code {
+            401 => Self::Unauthorized(message),
+            403 => Self::Denied(message),
+            404 => Self::NotServed,
+            410 => Self::Gone(message),
+            _ => Self::Refused { code, message },
+        }
+    }
+}
+
+/// An object of kind `Status` (meta/v1), as far as it is used.
+#[derive(Debug, Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    message: String,
+}
+
+/// A way to the API server.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) client: kube::Client,
+    /// Its address, without a slash at the end.
+    pub(super) server: String,
+}
+
+impl Api {
+    /// Reads the kubeconfig, or what a pod is given. Nothing is asked yet.
+    pub(super) async fn new(config: &K8sWatchConfig) -> Result<Self, ApiError> {
+        let told = match &config.kubeconfig {
+            Some(path) => {
+                let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
+                let wrong = |error: &dyn std::error::Error| ApiError::Unreachable(format!("{}: {}", path.display(), causes(error)));
+                let file = Kubeconfig::read_from(path).map_err(|it| wrong(&it))?;
+                kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|it| wrong(&it))?
+            }
+            None => kube::Config::incluster()
+                .map_err(|error| ApiError::Unreachable(format!("{}; outside of a cluster give `kubeconfig:`", causes(&error))))?,
+        };
+        // Our own pauses are longer, and a person hears of them.
+        let told = {
+            let mut told = told;
+            told.default_retry = false;
+            told
+        };
+        let server = told.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = kube::Client::try_from(told).map_err(|error| ApiError::Unreachable(causes(&error)))?;
+        Ok(Self { client, server })
+    }
+
+    /// Asks for a path with its query; the answer's body.
+    pub(super) async fn get(&self, path_and_query: &str) -> Result<Body, ApiError> {
+        let request = Request::get(path_and_query)
+            .header(header::ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|error| ApiError::Garbled(error.to_string()))?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.client.send(request));
+        let answer = answer.await.map_err(|_| ApiError::Silent(ANSWER_TIMEOUT))?.map_err(|it| of_kube(&it))?;
+        let status = answer.status();
+        if status == StatusCode::OK {
+            return Ok(answer.into_body());
+        }
+        let body = tokio::time::timeout(ANSWER_TIMEOUT, whole(answer.into_body(), STATUS_BYTES_MAX)).await;
+        let said: Status = body.ok().and_then(Result::ok).and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
+        Err(ApiError::of_status(status.as_u16(), said.message))
+    }
+}
+
+/// Reads a body to its end.
+pub(super) async fn whole(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|it| of_kube(&it))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            return Err(ApiError::TooLong(bytes_max));
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+/// What the client says went wrong.
+pub(super) fn of_kube(error: &kube::Error) -> ApiError {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => ApiError::Refused { code: 404, message: status.message.clone() },
+        kube::Error::Api(status) => ApiError::of_status(status.code, status.message.clone()),
+        _ => ApiError::Unreachable(causes(error)),
+    }
+}
+
+/// An error with what lies behind it: the first alone mostly says nothing.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        next = cause.source();
+    }
+    said
+}
