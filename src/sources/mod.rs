@@ -8,8 +8,10 @@ pub mod http;
 pub mod k8s_log;
 pub mod k8s_watch;
 pub mod k8s_webhook;
+mod retry;
 
 pub use health::Health;
+pub use retry::next_try_ms;
 
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics};
@@ -245,11 +247,4 @@ impl Surroundings {
         metrics.add(&metrics::IN_FLIGHT, &delivery.source, "", -1.0);
         outcome
     }
-}
-
-/// Growing intervals between tries of what is parked, ms: a minute to six hours.
-pub fn next_try_ms(now_ms: i64, tries: u32) -> i64 {
-    const INTERVALS_MINUTES: [i64; 5] = [1, 5, 30, 120, 360];
-    let minutes = INTERVALS_MINUTES[(tries as usize).min(INTERVALS_MINUTES.len() - 1)];
-    now_ms + minutes * 60_000
 }

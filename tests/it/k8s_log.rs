@@ -1,6 +1,6 @@
 //! Source `k8s_log`: every line once, through rotation of every kind and through kills.
 
-use crate::support::aws::http;
+use crate::support::aws::{free_port, http};
 use crate::support::k8s::{LogWriter, Rotation, audit_event, pack};
 use crate::support::{TestApp, gz, planewatch, wait_for};
 use serde_json::{Value, json};
@@ -260,11 +260,6 @@ fn bad_lines_hide_no_neighbour_and_long_ones_are_not_held() {
     ];
     assert_eq!(found, expected);
     assert_eq!(quarantine.last().unwrap()["bytes"], (40 << 20) + 11);
-}
-
-/// A port that nobody has now.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]

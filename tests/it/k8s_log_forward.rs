@@ -1,8 +1,9 @@
 //! `forward:` of `k8s_log`, against a receiver that fails in every way that HTTP knows.
 
-use crate::k8s_log::{Running, app, free_port, total};
-use crate::support::aws::http;
+use crate::k8s_log::{Running, app, total};
+use crate::support::aws::{free_port, http};
 use crate::support::k8s::{LogWriter, Rotation, audit_event};
+use crate::support::webhook::{PATH, Webhook};
 use crate::support::{TestApp, wait_for};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -317,4 +318,37 @@ fn over_tls_with_a_client_certificate_and_a_token() {
     drop(running);
     let got = receiver.got.lock().unwrap();
     assert_eq!((got.tokens.first().unwrap().as_str(), got.tokens.last().unwrap().as_str()), ("Bearer first", "Bearer second"));
+}
+
+/// Both ends are ours, and both are killed while lines are written, rotated and sent.
+#[test]
+fn to_a_receiver_of_ours_each_line_once_whoever_is_killed() {
+    let hook = Webhook::with_token(&json!({"cluster": "test"}));
+    let forward = json!({
+        "url": format!("https://localhost:{}{PATH}", hook.port), "token_file": hook.app.path("token"), "ca_file": hook.app.path("servers.pem"),
+    });
+    hook.app.file("servers.pem", &hook.server_ca.pem);
+    let app = app(json!({"forward": forward}));
+    let mut log = writer(&app);
+    let mut receiver = hook.run();
+    for n in 0..8 {
+        log.write(fastrand::usize(200..1_200));
+        if fastrand::bool() {
+            log.rotate();
+        }
+        let sender = Running::start(&app);
+        log.write(300);
+        let before = hook.stored().len();
+        wait_for("something that was sent", || hook.stored().len() > before);
+        if n % 2 == 0 {
+            receiver.kill();
+            receiver = hook.start();
+        }
+        std::thread::park_timeout(Duration::from_millis(fastrand::u64(1..300)));
+        drop(sender);
+    }
+    wait_for("the receiver", || hook.reasons().as_deref() == Some("ok\n"));
+    assert_eq!(app.drain()["received"], 0);
+    assert_eq!(hook.stored(), log.written, "each line once, and none is missing");
+    assert_eq!(total(&app, "forwarded"), log.written.len() as u64);
 }

@@ -1,8 +1,9 @@
 //! `k8s_webhook` before a store that is paused, slow, or fails: the client hears 429 in time, and nothing is lost sight of.
 
+use crate::support::aws::free_port;
 use crate::support::https::{Authority, Client, write_identity};
 use crate::support::wait_for;
-use crate::support::webhook::{TOKEN, batch, free_port};
+use crate::support::webhook::{TOKEN, batch};
 use planewatch::clock::Clock;
 use planewatch::metrics::Metrics;
 use planewatch::sources::k8s_webhook::{self, K8sWebhookConfig};

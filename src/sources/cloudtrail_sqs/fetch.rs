@@ -3,6 +3,7 @@
 use super::clients::Clients;
 use super::config::BucketConfig;
 use super::envelope::ObjectRef;
+use crate::sources::retry::chain;
 use crate::sources::{Input, MEMORY_BYTES_MAX};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
@@ -141,18 +142,4 @@ fn classify(error: &SdkError<GetObjectError>) -> FetchError {
         ("", 403) => FetchError::Denied(said),
         _ => FetchError::Passing(said),
     }
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -2,10 +2,10 @@
 
 use super::config::CloudTrailSqsConfig;
 use super::envelope::{Envelope, read_envelope};
-use super::fetch::chain;
 use super::objects::Objects;
 use crate::clock::Stopwatch;
 use crate::metrics;
+use crate::sources::retry::{chain, pause};
 use crate::sources::{Delivery, NotTaken, SetAside, Surroundings};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName};
@@ -25,7 +25,8 @@ const DELETE_GATHER: Duration = Duration::from_millis(100);
 const DELETE_TRIES: usize = 3;
 /// While the queue is gone or denied: a few calls a minute.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(20);
-/// Longest wait after passing errors.
+/// The first and the longest wait after passing errors.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How often parked objects are looked at.
 const DUE_INTERVAL: Duration = Duration::from_secs(5);
@@ -267,8 +268,7 @@ impl Queue {
 }
 
 fn backoff(failures: u32) -> Duration {
-    let ceiling = Duration::from_millis(200 << failures.min(8)).min(BACKOFF_MAX);
-    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
+    pause(failures, BACKOFF_FIRST, BACKOFF_MAX)
 }
 
 /// Fetches parked objects again when they are due; when draining, once.

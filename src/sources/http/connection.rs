@@ -23,7 +23,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-/// The longest head, and how much of a body is read at once, bytes.
+/// The longest head of a request, bytes. An API server's has a few hundred.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+/// How much of a body is read at once, bytes.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How long a commit may take before the client hears that it is to come again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -57,7 +59,9 @@ pub(super) async fn run(stream: TcpStream, from: SocketAddr, inside: Arc<Inside>
         })
     };
     let io = TokioIo::new(Paced::new(stream, pace.clone()));
-    let mut connection = std::pin::pin!(http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).serve_connection(io, service));
+    let mut http = http1::Builder::new();
+    http.max_buf_size(BUFFER_BYTES_MAX).max_header_size(HEAD_BYTES_MAX);
+    let mut connection = std::pin::pin!(http.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = either(&mut server, &mut stop) => {

@@ -9,11 +9,10 @@ use super::tls::Clients;
 use crate::clock::Stopwatch;
 use crate::metrics;
 use crate::sources::Surroundings;
+use crate::sources::retry::{chain, pause};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use std::error::Error;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The longest body with more than one event, bytes.
@@ -96,14 +95,14 @@ impl Forwarder {
                         &why,
                         !is_pressure && self.failures >= FAILURES_QUIET_MAX,
                     );
-                    let pause = after.unwrap_or_else(|| pause(self.failures));
+                    let pause = after.unwrap_or_else(|| pause(self.failures, PAUSE_FIRST, PAUSE_MAX));
                     if !self.at.wait(pause).await {
                         return None;
                     }
                 }
                 Answer::Refused(why) => {
                     self.fails("forward", &why, true);
-                    if !self.at.wait(pause(self.failures)).await {
+                    if !self.at.wait(pause(self.failures, PAUSE_FIRST, PAUSE_MAX)).await {
                         return None;
                     }
                 }
@@ -215,24 +214,6 @@ fn retry_after_of(text: &str, now_ms: i64) -> Option<Duration> {
     Some(pause.min(RETRY_AFTER_MAX))
 }
 
-/// Between half and all of a pause that doubles.
-fn pause(failures: u32) -> Duration {
-    let whole = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(PAUSE_MAX);
-    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-/// An error and what caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(it) = cause {
-        // Writing to a String does not fail.
-        let _ = write!(text, ": {it}");
-        cause = it.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,14 +243,5 @@ mod tests {
         assert_eq!(retry_after_of("600", now), Some(RETRY_AFTER_MAX));
         assert_eq!(retry_after_of("601", now), Some(RETRY_AFTER_MAX));
         assert_eq!(retry_after_of("soon", now), None);
-    }
-
-    #[test]
-    fn pauses_grow_and_differ() {
-        for (failures, whole) in [(1, PAUSE_FIRST), (2, 2 * PAUSE_FIRST), (60, PAUSE_MAX)] {
-            let all: Vec<_> = (0..50).map(|_| pause(failures)).collect();
-            assert!(all.iter().all(|it| *it >= whole / 2 && *it <= whole), "{failures}: {all:?}");
-            assert!(all.iter().any(|it| *it != all[0]), "{failures}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The API server: how it is reached, asked and understood.
 
 use super::config::K8sWatchConfig;
+use crate::sources::retry::chain;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -103,12 +104,12 @@ impl Api {
         let told = match &config.kubeconfig {
             Some(path) => {
                 let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
-                let wrong = |error: &dyn std::error::Error| ApiError::Unreachable(format!("{}: {}", path.display(), causes(error)));
+                let wrong = |error: &dyn std::error::Error| ApiError::Unreachable(format!("{}: {}", path.display(), chain(error)));
                 let file = Kubeconfig::read_from(path).map_err(|it| wrong(&it))?;
                 kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|it| wrong(&it))?
             }
             None => kube::Config::incluster()
-                .map_err(|error| ApiError::Unreachable(format!("{}; outside of a cluster give `kubeconfig:`", causes(&error))))?,
+                .map_err(|error| ApiError::Unreachable(format!("{}; outside of a cluster give `kubeconfig:`", chain(&error))))?,
         };
         // Our own pauses are longer, and a person hears of them.
         let told = {
@@ -117,7 +118,7 @@ impl Api {
             told
         };
         let server = told.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = kube::Client::try_from(told).map_err(|error| ApiError::Unreachable(causes(&error)))?;
+        let client = kube::Client::try_from(told).map_err(|error| ApiError::Unreachable(chain(&error)))?;
         Ok(Self { client, server })
     }
 
@@ -158,20 +159,6 @@ pub(super) fn of_kube(error: &kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) if status.code == 404 => ApiError::Refused { code: 404, message: status.message.clone() },
         kube::Error::Api(status) => ApiError::of_status(status.code, status.message.clone()),
-        _ => ApiError::Unreachable(causes(error)),
+        _ => ApiError::Unreachable(chain(error)),
     }
-}
-
-/// An error with what lies behind it: the first alone mostly says nothing.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !said.contains(&text) {
-            said = format!("{said}: {text}");
-        }
-        next = cause.source();
-    }
-    said
 }

@@ -10,6 +10,7 @@ use super::term::Term;
 use super::vitals::Vitals;
 use crate::metrics;
 use crate::sources::Surroundings;
+use crate::sources::retry::pause;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Follower {
     /// Follows until the source is to stop; when draining, until everything that is there now is stored.
     pub(super) async fn run(mut self) {
         let mut next = None;
-        let mut pause = PAUSE_FIRST;
+        let mut failures = 0;
         loop {
             let step = match next.take() {
                 None => self.begin().await,
@@ -95,16 +96,16 @@ impl Follower {
                 Ok(Next::Watch(_)) if at.is_drain => return,
                 Ok(step) => {
                     next = Some(step);
-                    pause = PAUSE_FIRST;
+                    failures = 0;
                 }
                 Err(Trouble::Stopped) => return,
                 Err(Trouble::Api(error)) => {
                     at.metrics.add(&metrics::WATCH_ENDS, &self.shared.source, error.name(), 1.0);
                     self.shared.vitals.down(self.kind.resource, &error);
-                    if at.is_drain || !at.wait(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await {
+                    failures += 1;
+                    if at.is_drain || !at.wait(pause(failures, PAUSE_FIRST, PAUSE_MAX)).await {
                         return;
                     }
-                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }

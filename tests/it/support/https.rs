@@ -116,6 +116,12 @@ impl Client {
     }
 
     /// One batch on a connection of its own.
+    /// The head of a request, as an API server's: with its timeout behind the path.
+    pub(crate) fn head(&self, method: &str, headers: &str) -> String {
+        let token = self.token.as_ref().map(|it| format!("Authorization: Bearer {it}\r\n")).unwrap_or_default();
+        format!("{method} {}?timeout=30s HTTP/1.1\r\nHost: localhost\r\n{token}{headers}\r\n", self.path)
+    }
+
     pub(crate) fn post(&self, body: &[u8]) -> std::io::Result<Answer> {
         self.connect()?.post(body)
     }
@@ -140,9 +146,7 @@ impl Connection {
     }
 
     pub(crate) fn head(&mut self, method: &str, headers: &str) -> std::io::Result<()> {
-        let token = self.client.token.as_ref().map(|it| format!("Authorization: Bearer {it}\r\n")).unwrap_or_default();
-        // As an API server asks: with its timeout behind the path.
-        let head = format!("{method} {}?timeout=30s HTTP/1.1\r\nHost: localhost\r\n{token}{headers}\r\n", self.client.path);
+        let head = self.client.head(method, headers);
         self.write(head.as_bytes())
     }
 

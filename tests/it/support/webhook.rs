@@ -1,20 +1,15 @@
 //! A running service with a `k8s_webhook` source, and batches to post to it.
 
-use super::aws::http;
+use super::aws::{free_port, http};
 use super::https::{Authority, Client, Identity, write_identity};
 use super::{TestApp, planewatch, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub(crate) const PATH: &str = "/k8s/audit/prod";
 pub(crate) const TOKEN: &str = "an-audit-token-of-ours";
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// Authorities, ports, and a configuration with one source; `run` starts the program.
 pub(crate) struct Webhook {
