@@ -7,7 +7,7 @@ for target in ${TARGETS:-envelope records filter}; do
   corpus="target/fuzz-corpus/$target"
   mkdir -p "$corpus"
   case "$target" in
-    records) cp tests/data/cloudtrail/*.json src/cli/samples/* "$corpus" ;;
+    records) cp tests/data/cloudtrail/*.json tests/data/kubernetes/*.json src/cli/samples/* "$corpus" ;;
     filter) grep -v '^#' tests/data/filter/cases.tsv | cut -f2 | split -l1 - "$corpus/case-" ;;
   esac
   # No sanitizer: this crate has no unsafe code; what is looked for are panics, hangs and broken promises.

@@ -2,7 +2,7 @@
 //! the source hears that it may release what it holds.
 
 use crate::clock::{Clock, Stopwatch};
-use crate::decode::{Buffers, EXCERPT_BYTES_MAX, Item, RECORD_BYTES_MAX, ReadError, Reason, Record, Records, Reject, inflated};
+use crate::decode::{Around, Buffers, EXCERPT_BYTES_MAX, Item, RECORD_BYTES_MAX, ReadError, Reason, Record, Records, Reject, inflated};
 use crate::event::{Context, Event, EventType, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
@@ -252,8 +252,10 @@ impl<'p> Run<'p> {
     /// Lines of a followed file: what is in a line has the line's position.
     fn read_lines(mut self, bytes: &[u8], mut buffers: Buffers, worker: &mut Worker) -> Result<Decoded, ReadError> {
         let context = std::mem::take(&mut self.context);
-        for (index, line) in (self.delivery.first_index..).zip(sources::lines(bytes)) {
-            let mut records = Records::of_line(line, buffers);
+        let has_end = bytes.last().is_some_and(|it| matches!(it, b'\n' | 0));
+        let mut lines = (self.delivery.first_index..).zip(sources::lines(bytes)).peekable();
+        while let Some((index, line)) = lines.next() {
+            let mut records = Records::of_line(line, has_end || lines.peek().is_some(), buffers);
             let outcome = self.read(&mut records, &context, Some(index), worker);
             buffers = records.into_buffers();
             match outcome {
@@ -281,7 +283,11 @@ impl<'p> Run<'p> {
         while let Some(item) = records.next()? {
             match item {
                 Item::Record(record) => {
-                    let record = Record { index: at.unwrap_or(record.index), ..record };
+                    let mut record = Record { index: at.unwrap_or(record.index), ..record };
+                    if !self.takes.is_empty() {
+                        // Who posts for one cluster does not say which one it is.
+                        record.around = Around { cluster: None, account: None, ..record.around };
+                    }
                     let mut event = worker.normalizer.event(&record, context);
                     if !self.takes.is_empty() && !self.takes.contains(&event.event_type) {
                         self.refuse(&record, event.event_type);
@@ -300,10 +306,18 @@ impl<'p> Run<'p> {
                     self.reject(Reject { index: at.unwrap_or(reject.index), ..reject });
                 }
                 Item::Reject(reject) => return Ok(Some(format!("{}: {}", reject.reason, reject.detail))),
-                Item::Digest => self.intake.skipped.push(("digest", 1)),
+                Item::Skipped(why) => self.skip(why),
             }
         }
         Ok(None)
+    }
+
+    /// Counts what is no log.
+    fn skip(&mut self, why: &'static str) {
+        match self.intake.skipped.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, n)) => *n += 1,
+            None => self.intake.skipped.push((why, 1)),
+        }
     }
 
     /// Sets aside a record that this source may not bring.

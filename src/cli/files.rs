@@ -306,7 +306,7 @@ impl<V: Visitor> Decoder<'_, '_, V> {
                 Item::Reject(reject) => {
                     self.out.send(Message::Reject(self.found.path.clone(), reject)).map_err(|_| gone())?;
                 }
-                Item::Digest => {}
+                Item::Skipped(_) => {}
             }
         }
         Ok(())

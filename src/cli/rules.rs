@@ -120,7 +120,7 @@ fn matches(rule: &Rule, text: &str) -> Result<bool, String> {
                 found |= rule.event_types.contains(&event.event_type) && rule.filter.matches(&event, &mut scratch);
             }
             Item::Reject(reject) => return Err(format!("{}: {}", reject.reason, reject.detail)),
-            Item::Digest => {}
+            Item::Skipped(_) => {}
         }
     }
     if seen == 0 { Err("has no event".to_owned()) } else { Ok(found) }

@@ -3,14 +3,20 @@
 //! Content decides, never a name. No I/O of its own beyond the reader it is given, and no memory beyond one
 //! window, whatever the input's size. A bad record never hides its neighbours: it comes out as a [`Reject`].
 
+mod container;
 mod gunzip;
+mod record;
 mod records;
 mod resync;
+mod salvage;
+mod subscription;
 mod window;
 
 pub use gunzip::{WHOLE_BYTES_MAX, is_gzip, stream as inflated};
-pub use records::{Buffers, Item, Record, Records};
+pub use record::{Around, Item, Record};
+pub use records::{Buffers, Records};
 pub use resync::{AUDIT_API, watched_object, wrapped_log};
+pub use salvage::{Cut, Salvaged};
 pub use window::{BETWEEN_TOKENS_BYTES_MAX, RECORD_BYTES_MAX};
 
 use std::fmt;

@@ -1,37 +1,19 @@
 //! The records of one input, one at a time, in whatever form they are there: a `Records` object with its keys in
-//! any order, an array, one record, records back to back, lines.
+//! any order, log events of a subscription, an array, one record, records back to back, lines.
 
+use super::container::{self, Inside};
 use super::gunzip::{self, is_gzip};
-use super::resync::{Skipper, element_end, is_record, next_record, top_end};
+use super::record::{Around, Item, Record};
+use super::resync::{Skipper, element_end, is_record, line_before_object, next_record, top_end};
+use super::salvage::Salvaged;
+use super::subscription::{self, Messages, Payload, Taken};
 use super::window::{RECORD_BYTES_MAX, Window};
 use super::{EXCERPT_BYTES_MAX, Reason, Reject};
-use crate::json::{Expected, KeySet, Kind, ScanError, Scanner, Tape};
+use crate::json::{KeySet, Kind, ScanError, Scanner, Tape};
 use std::io::{self, Read};
 
 /// How far the beginning of the input is looked through for a first `{` or `[` before it counts as not JSON.
 const PREAMBLE_BYTES_MAX: usize = 64 << 10;
-
-/// One record: valid JSON, an object.
-#[derive(Debug)]
-pub struct Record<'b> {
-    /// Position among the input's records, from 0.
-    pub index: u64,
-    /// Its text as it came.
-    pub text: &'b str,
-    /// Its nodes; offsets count from the start of `text`.
-    pub tape: &'b Tape,
-}
-
-/// What comes out of an input.
-#[derive(Debug)]
-pub enum Item<'b> {
-    /// A record.
-    Record(Record<'b>),
-    /// Bytes that are not one.
-    Reject(Reject),
-    /// A digest file: no log, nothing to store.
-    Digest,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -47,9 +29,24 @@ enum State {
 
 /// What a look at the window found, as offsets from its position.
 enum Found {
-    Record { end: usize },
-    Reject { reason: Reason, detail: String, len: usize, skip: usize },
-    Digest { end: usize },
+    Record {
+        end: usize,
+    },
+    /// A record that is not here as it is: the message of a log event, or what was salvaged.
+    Inner {
+        end: usize,
+        is_cut: bool,
+    },
+    Reject {
+        reason: Reason,
+        detail: String,
+        len: usize,
+        skip: usize,
+    },
+    Skipped {
+        end: usize,
+        why: &'static str,
+    },
 }
 
 /// Reads the records of one input.
@@ -61,6 +58,11 @@ pub struct Records<'r> {
     state: State,
     index: u64,
     taken: usize,
+    /// All of the input is one line with its end.
+    is_line: bool,
+    /// The array's elements are log events.
+    messages: Option<Box<Messages>>,
+    salvaged: Salvaged,
 }
 
 impl std::fmt::Debug for Records<'_> {
@@ -104,11 +106,12 @@ impl<'r> Records<'r> {
     }
 
     /// What is in one line of many. Never gzip: the line is what was between two line ends, whatever it starts with.
-    pub fn of_line(line: &'r [u8], mut buffers: Buffers) -> Self {
+    /// `is_ended`: its end was there, so that no more of it will come.
+    pub fn of_line(line: &'r [u8], is_ended: bool, mut buffers: Buffers) -> Self {
         let mut window = std::mem::take(&mut buffers.window);
         window.clear();
         window.extend_from_slice(line);
-        Self::new(Window::whole(window, line.len()), buffers)
+        Self { is_line: is_ended, ..Self::new(Window::whole(window, line.len()), buffers) }
     }
 
     /// The records of a stream, gzip or not.
@@ -126,6 +129,9 @@ impl<'r> Records<'r> {
             state: State::Top,
             index: 0,
             taken: 0,
+            is_line: false,
+            messages: None,
+            salvaged: Salvaged::default(),
         }
     }
 
@@ -146,7 +152,7 @@ impl<'r> Records<'r> {
                 self.taken = end;
                 // The scan does not look at UTF-8; this does, once a record.
                 match simdutf8::basic::from_utf8(&self.window.rest()[..end]) {
-                    Ok(text) => Ok(Some(Item::Record(Record { index, text, tape: &self.tape }))),
+                    Ok(text) => Ok(Some(Item::Record(Record { index, text, tape: &self.tape, around: Around::default() }))),
                     Err(_) => Ok(Some(Item::Reject(self.reject(Reason::InvalidUtf8, "bytes that are not UTF-8".to_owned(), end)))),
                 }
             }
@@ -156,11 +162,27 @@ impl<'r> Records<'r> {
                 self.taken = skip;
                 Ok(Some(Item::Reject(Reject { index, ..reject })))
             }
-            Found::Digest { end } => {
+            Found::Inner { end, is_cut } => {
+                self.index += 1;
                 self.taken = end;
-                Ok(Some(Item::Digest))
+                Ok(Some(Item::Record(self.inner(index, is_cut))))
+            }
+            Found::Skipped { end, why } => {
+                // A log event has its place among the others; a whole object that is skipped has none.
+                self.index += u64::from(self.messages.is_some());
+                self.taken = end;
+                Ok(Some(Item::Skipped(why)))
             }
         }
+    }
+
+    fn inner(&self, index: u64, is_cut: bool) -> Record<'_> {
+        let around = self.messages.as_deref().map(Messages::around).unwrap_or_default();
+        if let (Some(messages), false) = (&self.messages, is_cut) {
+            return Record { index, text: &messages.text, tape: &messages.tape, around };
+        }
+        let around = Around { cut: Some(self.salvaged.cut()), ..around };
+        Record { index, text: &self.salvaged.text, tape: &self.salvaged.tape, around }
     }
 
     fn reject(&self, reason: Reason, detail: String, len: usize) -> Reject {
@@ -236,109 +258,82 @@ impl<'r> Records<'r> {
         if self.window.rest().len() < PREAMBLE_BYTES_MAX && !self.window.is_all() {
             self.window.fill()?;
         }
-        let quick = quick_container(self.window.rest());
-        if let Some(inside) = quick {
-            self.enter(inside);
-            return Ok(None);
+        if let Some(at) = container::quick(self.window.rest()) {
+            return Ok(self.enter(Inside::at(at)));
         }
         let end = match self.scanner.scan(self.window.rest(), 0, &mut self.tape) {
             Ok(end) if end <= RECORD_BYTES_MAX => end,
-            _ => {
-                if let Some(inside) = self.walk_to_records()? {
-                    self.enter(inside);
-                    return Ok(None);
-                }
-                match self.scan()? {
-                    Ok(end) => end,
-                    Err(error) => return self.unscanned(error, None).map(Some),
-                }
-            }
+            _ => match container::walk(&mut self.window, &mut self.scanner)? {
+                Some(inside) if !inside.is_headless() => return Ok(self.enter(inside)),
+                // All of it may say more: whose the log events are, if that comes behind them.
+                inside => match (self.scan()?, inside) {
+                    (Ok(end), _) => end,
+                    (Err(_), Some(inside)) => return Ok(self.enter(inside)),
+                    (Err(error), None) => return self.unscanned(error, None).map(Some),
+                },
+            },
         };
         let Ok(text) = simdutf8::basic::from_utf8(&self.window.rest()[..end]) else {
             // Bytes that are not text: in one record of many, or in the only one.
-            if let Some(inside) = self.walk_to_records()? {
-                self.enter(inside);
-                return Ok(None);
-            }
-            return Ok(Some(reject(Reason::InvalidUtf8, "bytes that are not UTF-8", end, end)));
+            return Ok(match container::walk(&mut self.window, &mut self.scanner)? {
+                Some(inside) => self.enter(inside),
+                None => Some(reject(Reason::InvalidUtf8, "bytes that are not UTF-8", end, end)),
+            });
         };
         if let Some(at) = self.tape.member(0, "Records", text) {
             let node = self.tape.nodes[at];
             if node.kind == Kind::Array {
-                self.enter(node.start as usize + 1);
-                return Ok(None);
+                return Ok(self.enter(Inside::at(node.start as usize + 1)));
             }
             return Ok(Some(reject(Reason::RecordsNotArray, "`Records` is not an array", end, end)));
         }
-        if let Some(inside) = event_list(&self.tape, text) {
-            self.enter(inside);
-            return Ok(None);
+        if let Some(at) = container::event_list(&self.tape, text) {
+            return Ok(self.enter(Inside::at(at)));
         }
         if self.tape.member(0, "digestS3Object", text).is_some() {
-            return Ok(Some(Found::Digest { end }));
+            return Ok(Some(Found::Skipped { end, why: "digest" }));
         }
         if is_record(&self.tape, text) {
             return Ok(Some(Found::Record { end }));
         }
-        Ok(Some(reject(
-            Reason::NotARecord,
-            "an object with none of the members of a CloudTrail record, an audit event or a watched object",
-            end,
-            end,
-        )))
-    }
-
-    fn enter(&mut self, inside: usize) {
-        self.window.advance(inside);
-        self.state = State::Array { is_first: true, depth: 1 };
-    }
-
-    /// Member by member to `"Records": [`, for objects too long to scan whole or broken further on.
-    fn walk_to_records(&mut self) -> io::Result<Option<usize>> {
-        let mut tape = Tape::default();
-        let mut at = 1;
-        let mut is_list = false;
-        loop {
-            let step = self.member_end(at, &mut tape, &mut is_list);
-            match step {
-                Ok(Member::Records { inside }) => return Ok(Some(inside)),
-                Ok(Member::Other { next }) => at = next,
-                Err(ScanError::Incomplete) if !self.window.is_full() && self.window.fill()? => {}
-                Err(_) => return Ok(None),
+        match subscription::payload(&self.tape, text) {
+            Some(Payload::Control) => Ok(Some(Found::Skipped { end, why: subscription::CONTROL_MESSAGE })),
+            Some(Payload::Events(inside)) => Ok(self.enter(inside)),
+            None => {
+                let detail = "an object with none of the members of a CloudTrail record, an audit event or a watched object";
+                Ok(Some(reject(Reason::NotARecord, detail, end, end)))
             }
         }
     }
 
-    fn member_end(&mut self, at: usize, tape: &mut Tape, is_list: &mut bool) -> Result<Member, ScanError> {
-        let rest = self.window.rest();
-        let key_end = self.scanner.scan(rest, at, tape)?;
-        let key = tape.nodes.first().map(|node| &rest[node.start as usize..node.end as usize]);
-        let colon = next_token(rest, key_end)?;
-        if rest[colon] != b':' {
-            return Err(ScanError::Bad { at: colon as u32, expected: Expected::Colon });
-        }
-        let value = next_token(rest, colon + 1)?;
-        let holds_records = key == Some(b"\"Records\"") || *is_list && key == Some(b"\"items\"");
-        if holds_records && rest[value] == b'[' {
-            return Ok(Member::Records { inside: value + 1 });
-        }
-        // Servers write the kind of a list before its items.
-        *is_list |= key == Some(b"\"kind\"") && rest[value..].starts_with(EVENT_LIST.as_bytes());
-        let end = self.scanner.scan(rest, value, tape)?;
-        let comma = next_token(rest, end)?;
-        if rest[comma] != b',' {
-            return Err(ScanError::Bad { at: comma as u32, expected: Expected::Comma });
-        }
-        Ok(Member::Other { next: comma + 1 })
+    /// Nothing is found at the bracket itself.
+    fn enter(&mut self, inside: Inside) -> Option<Found> {
+        self.window.advance(inside.at);
+        self.state = State::Array { is_first: true, depth: 1 };
+        self.messages = inside.header.map(|it| Box::new(Messages::new(it)));
+        None
     }
 
     /// One element of an array of records.
     fn element(&mut self, depth: usize) -> io::Result<Found> {
         self.state = State::Array { is_first: false, depth };
         match self.scan()? {
-            Ok(end) if self.tape.nodes[0].kind == Kind::Object => Ok(Found::Record { end }),
+            Ok(end) if self.tape.nodes[0].kind == Kind::Object => Ok(self.object(end)),
             Ok(end) => Ok(reject(Reason::NotAnObject, "a record that is not an object", end, end)),
             Err(error) => self.unscanned(error, Some(depth)),
+        }
+    }
+
+    /// An object in an array: a record, or a log event that holds one.
+    fn object(&mut self, end: usize) -> Found {
+        let Some(messages) = &mut self.messages else { return Found::Record { end } };
+        let Ok(event) = simdutf8::basic::from_utf8(&self.window.rest()[..end]) else {
+            return reject(Reason::InvalidUtf8, "bytes that are not UTF-8", end, end);
+        };
+        match messages.take(event, &self.tape, &mut self.scanner, &mut self.salvaged) {
+            Taken::Record { is_cut } => Found::Inner { end, is_cut },
+            Taken::Skipped(why) => Found::Skipped { end, why },
+            Taken::Bad(reason, detail) => reject(reason, detail, end, end),
         }
     }
 
@@ -347,8 +342,15 @@ impl<'r> Records<'r> {
         match error {
             ScanError::Incomplete if self.window.is_full() => self.too_large(depth),
             ScanError::Incomplete => {
-                let len = self.window.rest().len();
-                Ok(self.cut(len))
+                let rest = self.window.rest();
+                let (len, line) = (rest.len(), line_before_object(rest).filter(|_| depth.is_none()));
+                let salvaged = if depth.is_none() { self.salvage(len, None) } else { None };
+                Ok(match (salvaged, line) {
+                    (Some(found), _) => found,
+                    // A line that lacks its end would take the next one in as its value.
+                    (None, Some(line)) => reject(Reason::Cut, "the JSON ends in the middle, with its line", line, line),
+                    (None, None) => self.cut(len),
+                })
             }
             ScanError::TooDeep => self.resync(Reason::TooDeep, "nests too deeply".to_owned(), depth),
             ScanError::Bad { at, expected } => {
@@ -373,20 +375,36 @@ impl<'r> Records<'r> {
                 if let Some(depth) = depth {
                     self.state = State::Array { is_first: false, depth };
                 }
-                return Ok(reject(reason, detail, end, end));
+                return Ok(self.salvage(end, depth).unwrap_or_else(|| reject(reason, detail, end, end)));
             }
             if let Some(start) = next_record(&mut self.scanner, rest) {
                 if let Some(depth) = depth {
                     self.state = State::Array { is_first: true, depth };
                 }
-                return Ok(reject(reason, detail, start, start));
+                return Ok(self.salvage(start, depth).unwrap_or_else(|| reject(reason, detail, start, start)));
             }
             if self.window.is_full() || !self.window.fill()? {
                 let len = self.window.rest().len();
+                if let Some(found) = self.salvage(len, None).filter(|_| depth.is_none()) {
+                    return Ok(found);
+                }
                 self.state = State::Done;
                 return Ok(reject(reason, detail, len, len));
             }
         }
+    }
+
+    /// A bad stretch of this length, where it is the beginning of an audit event and no more of that will come: an element
+    /// with others behind it, or a line with its end. What merely stops where the input does may be whole another time.
+    fn salvage(&mut self, len: usize, depth: Option<usize>) -> Option<Found> {
+        let stretch = &self.window.rest()[..len];
+        let (kept, end) = match (depth, memchr::memchr(b'\n', stretch)) {
+            (Some(_), _) => (len, len),
+            (None, Some(at)) => (at, at + 1),
+            (None, None) if self.is_line => (len, len),
+            (None, None) => return None,
+        };
+        self.salvaged.take(&self.window.rest()[..kept], &mut self.scanner).then_some(Found::Inner { end, is_cut: true })
     }
 
     /// A record past the limit: followed by its brackets to its end, over as many windows as it takes.
@@ -436,6 +454,7 @@ impl<'r> Records<'r> {
     /// Behind the array: the rest of the object that holds it.
     fn close(&mut self, depth: usize) -> io::Result<()> {
         self.state = State::Top;
+        self.messages = None;
         if depth == 0 {
             return Ok(());
         }
@@ -459,39 +478,6 @@ impl<'r> Records<'r> {
     }
 }
 
-/// The kind of a list of audit events, as JSON spells it.
-const EVENT_LIST: &str = "\"EventList\"";
-
-/// Behind the bracket of an `EventList`'s items.
-fn event_list(tape: &Tape, text: &str) -> Option<usize> {
-    let is_list = tape.member(0, "kind", text).is_some_and(|at| tape.spelled(at, text) == EVENT_LIST);
-    let items = tape.member(0, "items", text).filter(|at| is_list && tape.nodes[*at].kind == Kind::Array)?;
-    Some(tape.nodes[items].start as usize + 1)
-}
-
-enum Member {
-    Records { inside: usize },
-    Other { next: usize },
-}
-
 fn reject(reason: Reason, detail: impl Into<String>, len: usize, skip: usize) -> Found {
     Found::Reject { reason, detail: detail.into(), len, skip }
-}
-
-fn next_token(rest: &[u8], at: usize) -> Result<usize, ScanError> {
-    let space = rest[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-    if at + space < rest.len() { Ok(at + space) } else { Err(ScanError::Incomplete) }
-}
-
-/// `{"Records":[`, as every `CloudTrail` object starts.
-fn quick_container(rest: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for token in [&b"{"[..], b"\"Records\"", b":", b"["] {
-        at += rest[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-        if !rest[at..].starts_with(token) {
-            return None;
-        }
-        at += token.len();
-    }
-    Some(at)
 }

@@ -129,6 +129,11 @@ impl Skipper {
     }
 }
 
+/// The end of the line, where the next one starts an object.
+pub(super) fn line_before_object(rest: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', rest).map(|at| at + 1).filter(|line| rest[*line..].first() == Some(&b'{'))
+}
+
 /// Where a bad object at the top ends: at its own bracket when a line or an object follows, else at the line's end.
 pub(super) fn top_end(rest: &[u8]) -> Option<usize> {
     let line = memchr::memchr(b'\n', rest).map(|at| at + 1);

@@ -182,8 +182,10 @@ pub struct Event<'a> {
     pub rule_matches: Vec<String>,
     /// How many of them are hidden by a suppression.
     pub suppressed: usize,
-    /// `raw`: compact, masked.
+    /// `raw`: compact, masked. Empty where the record is not JSON.
     pub raw: Cow<'a, str>,
+    /// `raw_text`: what was left of a record that is not JSON, masked.
+    pub raw_text: Option<String>,
     /// Its nodes.
     pub tape: Option<&'a crate::json::Tape>,
     vals: [Val<'a>; FREE],
@@ -213,6 +215,7 @@ impl<'a> Event<'a> {
             rule_matches: Vec::new(),
             suppressed: 0,
             raw,
+            raw_text: None,
             tape: None,
             vals: [const { Val::Null }; FREE],
             present: 0,
@@ -308,7 +311,8 @@ impl Row for Event<'_> {
             Col::MatchState => Val::of(self.match_state()),
             Col::NumMatched => Val::Int(self.rule_matches.len() as i64),
             Col::NumSuppressed => Val::Int(self.suppressed as i64),
-            Col::Raw => Val::of(&self.raw),
+            Col::Raw if !self.raw.is_empty() => Val::of(&self.raw),
+            Col::RawText => self.raw_text.as_deref().map_or(Val::Null, Val::of),
             Col::FieldsVersion => Val::Int(super::FIELDS_VERSION),
             Col::AccountName => self.label.and_then(|it| it.name.as_deref()).map_or(Val::Null, Val::of),
             col => borrowed(self.get(col)),

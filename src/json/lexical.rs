@@ -8,7 +8,7 @@ pub fn value_end_lexical(buf: &[u8], at: usize) -> Option<usize> {
     loop {
         i += memchr_structure(buf.get(i..)?)?;
         match buf[i] {
-            b'"' => i = string_end(buf, i + 1)?,
+            b'"' => i = string_end_lexical(buf, i + 1)?,
             b'{' | b'[' => depth += 1,
             _ => {
                 depth = depth.checked_sub(1)?;
@@ -25,8 +25,8 @@ fn memchr_structure(rest: &[u8]) -> Option<usize> {
     rest.iter().position(|b| matches!(b, b'"' | b'{' | b'}' | b'[' | b']'))
 }
 
-/// The closing quote of the string whose inside starts at `i`.
-fn string_end(buf: &[u8], mut i: usize) -> Option<usize> {
+/// The closing quote of the string whose inside starts at `buf[i]`. None when it is not in `buf`.
+pub fn string_end_lexical(buf: &[u8], mut i: usize) -> Option<usize> {
     loop {
         i += memchr::memchr2(b'"', b'\\', buf.get(i..)?)?;
         if buf[i] == b'"' {
@@ -44,7 +44,7 @@ pub fn compact(value: &str) -> String {
     let mut i = 0;
     while i < bytes.len() {
         match bytes[i] {
-            b'"' => i = string_end(bytes, i + 1).unwrap_or(bytes.len()) + 1,
+            b'"' => i = string_end_lexical(bytes, i + 1).unwrap_or(bytes.len()) + 1,
             b' ' | b'\n' | b'\r' | b'\t' => {
                 out.push_str(&value[kept..i]);
                 while matches!(bytes.get(i), Some(b' ' | b'\n' | b'\r' | b'\t')) {

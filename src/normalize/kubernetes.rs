@@ -4,6 +4,7 @@ use super::Known;
 use super::common;
 use super::look::{Text, members};
 use super::tables::{Request, kubernetes_request};
+use crate::decode::Around;
 use crate::event::{Col, Context, Event, EventId, EventType, Flags, Resource, Val, fingerprint, hash_identity, time};
 use crate::json::Kind;
 use std::borrow::Cow;
@@ -31,55 +32,90 @@ members! {
     }
 }
 
-/// The event of an audit record that is compact and masked.
-pub(super) fn audit<'s>(requests: &mut Known<Request>, look: Text<'s>, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
-    let it = Members::of(&look, 0);
-    let mut event = begin(EventType::KubernetesAudit, &look, context, index, flags);
-    set_time(&mut event, &look, &it);
-    set_user(&mut event, &look, &it);
-    set_source(&mut event, &look, &it);
-    set_request(&mut event, &look, &it, requests);
-    set_outcome(&mut event, &look, &it);
+/// What is known of an audit record beside its text.
+pub(super) struct Given<'s> {
+    pub(super) index: u64,
+    pub(super) flags: Flags,
+    pub(super) around: Around<'s>,
+    /// What to keep of one that was cut, in place of the record.
+    pub(super) raw_text: Option<String>,
+}
+
+/// The event of an audit record that is compact and masked; of what is left of it, where it was cut.
+pub(super) fn audit<'s>(requests: &mut Known<Request>, look: &Text<'s>, context: &'s Context, given: Given<'s>) -> Event<'s> {
+    let mut it = Members::of(look, 0);
+    let Given { index, flags, around, raw_text } = given;
+    let cluster = around.cluster.unwrap_or(&context.cluster);
+    let mut event = begin(EventType::KubernetesAudit, look, context, cluster, index, flags);
+    if raw_text.is_some() {
+        event.raw = Cow::Borrowed("");
+        event.tape = None;
+        event.raw_text = raw_text;
+    }
+    if let Some(account) = around.account {
+        event.set(Col::AccountId, Val::of(account));
+        event.label = context.accounts.get(account);
+    }
+    let mut is_object_whole = true;
+    if let Some(cut) = &around.cut {
+        let is_whole = |at: &usize| look.tape.nodes[*at].end as usize <= look.text.len() - cut.added;
+        // Only the last address is not the caller's word, and there may have been more.
+        it.source_ips = it.source_ips.filter(is_whole);
+        is_object_whole = it.object.as_ref().is_some_and(is_whole);
+    }
+    set_time(&mut event, look, &it, around.time_ms);
+    set_user(&mut event, look, &it);
+    set_source(&mut event, look, &it);
+    set_request(&mut event, look, &it, requests, is_object_whole);
+    set_outcome(&mut event, look, &it);
     event.set_text(Col::Type, look.string(it.stage));
     event.set_text(Col::UserAgent, look.string(it.user_agent));
     if look.string(look.member(it.annotations, "audit.k8s.io/truncated")).as_deref() == Some("true") {
         event.flags.insert(Flags::TRUNCATED);
     }
-    identify(&mut event, &look, &it);
+    identify(&mut event, look, &it, cluster);
     event
 }
 
 /// What every event of Kubernetes has.
-pub(super) fn begin<'s>(event_type: EventType, look: &Text<'s>, context: &'s Context, index: u64, flags: Flags) -> Event<'s> {
+pub(super) fn begin<'s>(
+    event_type: EventType,
+    look: &Text<'s>,
+    context: &'s Context,
+    cluster: &'s str,
+    index: u64,
+    flags: Flags,
+) -> Event<'s> {
     let mut event = common::begin(event_type, look, context, index, flags);
     event.set(Col::CloudProvider, Val::of("kubernetes"));
-    if !context.cluster.is_empty() {
-        event.set(Col::Cluster, Val::of(&context.cluster));
+    if !cluster.is_empty() {
+        event.set(Col::Cluster, Val::of(cluster));
     }
     event
 }
 
 /// `_id` over cluster, auditID, stage and time; the client may choose the auditID, so it alone names nothing.
-fn identify(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
+fn identify(event: &mut Event<'_>, look: &Text<'_>, it: &Members, cluster: &str) {
     let said = |at| look.string(at);
     let (stage, time) = (said(it.stage), said(it.stage_time));
-    event.id = match said(it.audit_id) {
-        Some(id) => EventId::of(&[
-            EventType::KubernetesAudit.name(),
-            &event.context.cluster,
-            &id,
-            stage.as_deref().unwrap_or(""),
-            time.as_deref().unwrap_or(""),
-        ]),
-        None => hash_identity(&event.raw),
+    let (stage, time) = (stage.as_deref(), time.as_deref());
+    event.id = match (said(it.audit_id), &event.raw_text) {
+        // Two stages of one request may both be cut before they say which they are.
+        (_, Some(text)) if stage.is_none() || time.is_none() => hash_identity(text),
+        (Some(id), _) => EventId::of(&[EventType::KubernetesAudit.name(), cluster, &id, stage.unwrap_or(""), time.unwrap_or("")]),
+        (None, raw_text) => hash_identity(raw_text.as_deref().unwrap_or(&event.raw)),
     };
     let text = |col| event.get(col).text().unwrap_or("");
-    event.fingerprint = fingerprint(event.event_time, &[text(Col::User), text(Col::Action), said(it.uri).as_deref().unwrap_or("")]);
+    // The time of collection is not what a cut event says: the same one read again says the same.
+    let is_timeless = event.raw_text.is_some() && event.flags.contains(Flags::NO_EVENT_TIME);
+    let time = if is_timeless { 0 } else { event.event_time };
+    event.fingerprint = fingerprint(time, &[text(Col::User), text(Col::Action), said(it.uri).as_deref().unwrap_or("")]);
 }
 
-fn set_time(event: &mut Event<'_>, look: &Text<'_>, it: &Members) {
+/// The log's own time stands in where the event's was cut off.
+fn set_time(event: &mut Event<'_>, look: &Text<'_>, it: &Members, logged_ms: Option<i64>) {
     let read = |at| look.string(at).and_then(|text| time::parse_ms(&text));
-    common::set_time(event, read(it.stage_time).or_else(|| read(it.received)).or_else(|| read(it.timestamp)));
+    common::set_time(event, read(it.stage_time).or_else(|| read(it.received)).or_else(|| read(it.timestamp)).or(logged_ms));
 }
 
 fn set_user<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
@@ -124,7 +160,9 @@ fn set_source<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members) {
     common::set_source(event, look.string(last));
 }
 
-fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members, requests: &mut Known<Request>) {
+/// Where the end of `objectRef` is missing, so may be the subresource, by which a request does something else: what it did
+/// is not known then.
+fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members, requests: &mut Known<Request>, is_object_whole: bool) {
     let part = |name| look.string(look.member(it.object, name));
     let (kind, sub) = (part("resource"), part("subresource"));
     let resource = match (kind, sub) {
@@ -133,14 +171,16 @@ fn set_request<'s>(event: &mut Event<'s>, look: &Text<'s>, it: &Members, request
     };
     let verb = look.string(it.verb);
     let asked = resource.as_deref().unwrap_or("");
-    let known = requests.get(asked, verb.as_deref().unwrap_or(""), kubernetes_request);
-    if let Some(verb) = &verb {
-        event.set(Col::Activity, Val::of(known.activity));
-        event.set(Col::ReadOnly, Val::Bool(matches!(&**verb, "get" | "list" | "watch") && known.activity != "execute"));
-    }
-    event.set(Col::TargetKind, Val::of(known.target_kind));
-    if it.object.is_some() {
-        event.set(Col::Service, Val::Text(part("apiGroup").unwrap_or(Cow::Borrowed("core"))));
+    if is_object_whole {
+        let known = requests.get(asked, verb.as_deref().unwrap_or(""), kubernetes_request);
+        if let Some(verb) = &verb {
+            event.set(Col::Activity, Val::of(known.activity));
+            event.set(Col::ReadOnly, Val::Bool(matches!(&**verb, "get" | "list" | "watch") && known.activity != "execute"));
+        }
+        event.set(Col::TargetKind, Val::of(known.target_kind));
+        if it.object.is_some() {
+            event.set(Col::Service, Val::Text(part("apiGroup").unwrap_or(Cow::Borrowed("core"))));
+        }
     }
     event.set_text(Col::Namespace, part("namespace"));
     let name = part("name");

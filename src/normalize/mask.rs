@@ -2,7 +2,7 @@
 
 use super::mask_kubernetes;
 use super::tables::lines;
-use crate::json::{KeySet, Kind, Tape};
+use crate::json::{KeySet, Kind, Tape, string_end_lexical, value_end_lexical};
 use memchr::memmem;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -117,9 +117,8 @@ fn credentials_in_urls(text: &str) -> Vec<Range<usize>> {
 static LEXICAL: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
     let of_secrets = mask_kubernetes::DATA_KEYS.iter().chain([&mask_kubernetes::LAST_APPLIED]);
     let keys: Vec<_> = SECRETS.iter().map(|it| it.key).chain(of_secrets.copied()).map(regex::escape).collect();
-    // Quotes may themselves be escaped (JSON in a JSON string); the value may be cut, or a whole list.
-    let pattern =
-        format!(r#"(?i-u)\\*"(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{][^\]\}}]*))"#, keys.join("|"));
+    // Quotes may themselves be escaped (JSON in a JSON string); the value may be cut, or a whole list: of that, its bracket.
+    let pattern = format!(r#"(?i-u)\\*"(?:{})\\*"\s*:\s*(?:\\*"((?:[^"\\]|\\.)*)|(-?[0-9][0-9.eE+-]*)|([\[\{{]))"#, keys.join("|"));
     // The API server quotes what it refuses, as JSON or as Go prints a map.
     let pattern = format!(r#"{pattern}|(?-u)nvalid value: \\*"((?:[^"\\]|\\.)*)"#);
     regex::bytes::Regex::new(&pattern).ok()
@@ -128,25 +127,50 @@ static LEXICAL: LazyLock<Option<regex::bytes::Regex>> = LazyLock::new(|| {
 /// Masks bytes that are not known to be JSON, by the look of them: `"password": "…"`, passwords in URLs. Masks more
 /// rather than less, since nobody will parse the result.
 pub fn mask_lexically(bytes: &[u8]) -> String {
-    let mut text = bytes.to_vec();
-    if let Some(pattern) = &*LEXICAL {
+    let mut masked = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    for groups in LEXICAL.iter().flat_map(|it| it.captures_iter(bytes)) {
         // Of the groups, the one that took part is the value.
-        let value = |groups: regex::bytes::Captures<'_>| groups.iter().skip(1).flatten().last().map(|it| it.range());
-        let spans: Vec<_> = pattern.captures_iter(&text).filter_map(value).collect();
-        for span in spans.into_iter().rev() {
-            text.splice(span, MASK.bytes());
+        let Some(value) = groups.iter().skip(1).flatten().last().map(|it| it.range()) else { continue };
+        if value.start < from {
+            continue;
         }
+        masked.extend_from_slice(&bytes[from..value.start]);
+        masked.extend_from_slice(MASK.as_bytes());
+        let is_escaped = groups.get(0).is_some_and(|it| it.as_bytes().starts_with(b"\\"));
+        from = if groups.get(3).is_some() { list_end(bytes, value.start, is_escaped) } else { value.end };
     }
-    let mut text = String::from_utf8_lossy(&text).into_owned();
+    masked.extend_from_slice(&bytes[from..]);
+    let mut text = String::from_utf8_lossy(&masked).into_owned();
     for span in credentials_in_urls(&text).into_iter().rev() {
         text.replace_range(span, MASK);
     }
     text
 }
 
+/// Where a list or object ends, all in it included; where it is in a text, with the text. Else it is cut, and all is in it.
+fn list_end(bytes: &[u8], at: usize, is_escaped: bool) -> usize {
+    let end = if is_escaped { string_end_lexical(bytes, at) } else { value_end_lexical(bytes, at) };
+    end.unwrap_or(bytes.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_of_a_list_is_masked_lexically() {
+        for text in [
+            r#"{"data":{"a":"x}]","b":{"c":["d"],"e":"hunter2"}},"z":1"#,
+            r#"{"data":{"a":"x\"}","b":"hunter2"}}"#,
+            r#"{"body":"{\"data\":{\"a\":\"x}\",\"b\":\"hunter2\"}}","z":1}"#,
+            r#"{"data":{"a":["b"],"c":"hunter2"#,
+        ] {
+            let masked = mask_lexically(text.as_bytes());
+            assert!(!masked.contains("hunter2"), "{text} -> {masked}");
+            assert_eq!(masked.contains("\"z\":1"), text.contains("\"z\":1"), "{text} -> {masked}");
+        }
+    }
 
     #[test]
     fn every_key_of_the_list_is_masked_lexically_in_good_cut_and_nested_json() {

@@ -28,23 +28,30 @@ pub(super) fn of_watched(tape: &Tape, text: &str) -> Spans {
 /// The spans to mask in an audit event beside those of the common list.
 pub(super) fn of_audit(tape: &Tape, text: &str) -> Spans {
     let look = Text { tape, text };
-    let mut found = Spans::new();
     let object = look.member(Some(0), "objectRef");
     let resource = look.string(look.member(object, "resource")).unwrap_or_default();
     let sub = look.string(look.member(object, "subresource")).unwrap_or_default();
-    let is_secret = resource == "secrets";
-    let is_token = resource == "tokenreviews" || sub == "token";
+    of(&look, resource == "secrets", resource == "tokenreviews" || sub == "token")
+}
+
+/// The spans to mask of an event that may be about anything.
+pub(super) fn of_any(tape: &Tape, text: &str) -> Spans {
+    of(&Text { tape, text }, true, true)
+}
+
+fn of(look: &Text<'_>, is_secret: bool, is_token: bool) -> Spans {
+    let mut found = Spans::new();
     for body in BODIES.iter().filter_map(|name| look.member(Some(0), name)) {
         if is_token {
             ["spec", "status"].iter().filter_map(|part| look.member(look.member(Some(body), part), "token")).for_each(|at| {
-                scalars(tape, text, at, &mut found);
+                scalars(look.tape, look.text, at, &mut found);
             });
         }
-        in_body(&look, body, is_secret, &mut found);
+        in_body(look, body, is_secret, &mut found);
     }
     if is_secret || is_token {
-        in_refusal(&look, &mut found);
-        in_annotations(&look, &mut found);
+        in_refusal(look, &mut found);
+        in_annotations(look, &mut found);
     }
     found
 }

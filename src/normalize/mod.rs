@@ -5,6 +5,7 @@
 
 mod cloudtrail;
 mod common;
+mod cut;
 mod kubernetes;
 mod look;
 mod mask;
@@ -16,8 +17,8 @@ mod watched;
 
 pub use mask::{mask_lexically, watched_keys};
 
-use crate::decode::Record;
-use crate::event::{Context, Event, Flags};
+use crate::decode::{Around, Record, Salvaged};
+use crate::event::{Context, Event, Flags, time};
 use crate::json::{Scanner, Tape, compact};
 use look::Text as Look;
 use std::collections::HashMap;
@@ -50,13 +51,27 @@ impl Normalizer {
             let (text, tape) = rewriter.rewrite(&inside.text, &inside.tape, mask_kubernetes::of_watched, &mut flags);
             return watched::event(requests, Look { tape, text }, &change, context, record.index, flags);
         }
-        let (text, tape) = if inside.unwrap(record) { (inside.text.as_str(), &inside.tape) } else { (record.text, record.tape) };
+        let (index, around) = (record.index, record.around);
+        let (text, tape, around) = match inside.unwrap(record) {
+            Wrapped::Not => (record.text, record.tape, around),
+            Wrapped::Whole => (inside.text.as_str(), &inside.tape, around),
+            Wrapped::Cut { time_ms } => {
+                let it = &inside.salvaged;
+                (it.text.as_str(), &it.tape, Around { time_ms, cut: Some(it.cut()), ..around })
+            }
+        };
+        if let Some(cut) = &around.cut {
+            let raw_text = Some(cut::masked(rewriter, text, tape, cut, &mut flags));
+            let look = Look { tape: &rewriter.tape, text: &rewriter.text };
+            return kubernetes::audit(requests, &look, context, kubernetes::Given { index, flags, around, raw_text });
+        }
         let is_audit = is_audit(tape, text);
         let more = if is_audit { mask_kubernetes::of_audit } else { |_: &Tape, _: &str| mask::Spans::new() };
         let (text, tape) = rewriter.rewrite(text, tape, more, &mut flags);
         let look = Look { tape, text };
         if is_audit {
-            return kubernetes::audit(requests, look, context, record.index, flags);
+            let given = kubernetes::Given { index, flags, around, raw_text: None };
+            return kubernetes::audit(requests, &look, context, given);
         }
         cloudtrail::event(calls, look, context, record.index, flags)
     }
@@ -68,11 +83,21 @@ struct Inside {
     scanner: Scanner,
     text: String,
     tape: Tape,
+    salvaged: Salvaged,
+}
+
+enum Wrapped {
+    Not,
+    Whole,
+    /// It has its beginning alone, and was taken up at this time.
+    Cut {
+        time_ms: Option<i64>,
+    },
 }
 
 impl Inside {
     fn new() -> Self {
-        Self { scanner: Scanner::new(watched_keys()), text: String::new(), tape: Tape::default() }
+        Self { scanner: Scanner::new(watched_keys()), text: String::new(), tape: Tape::default(), salvaged: Salvaged::default() }
     }
 
     /// Takes the object out of a line of a watch, without its managedFields, which are longer than it and say nothing
@@ -98,11 +123,23 @@ impl Inside {
         self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).ok().filter(|end| *end == length).map(drop)
     }
 
-    /// Takes the inner record out. One that is cut stays where it is: what is around it says where it came from.
-    fn unwrap(&mut self, record: &Record<'_>) -> bool {
-        let Some(at) = crate::decode::wrapped_log(record.tape, record.text) else { return false };
-        let Some(log) = record.tape.string(at, record.text) else { return false };
-        self.take(&log).is_some()
+    /// Takes the inner record out. Azure cuts it at 16 KiB.
+    fn unwrap(&mut self, record: &Record<'_>) -> Wrapped {
+        let said = |at| record.tape.string(at, record.text);
+        let Some(at) = crate::decode::wrapped_log(record.tape, record.text) else { return Wrapped::Not };
+        let Some(log) = said(at) else { return Wrapped::Not };
+        if self.take(&log).is_some() {
+            return Wrapped::Whole;
+        }
+        let member = |name| record.tape.member(0, name, record.text).and_then(said);
+        if !self.salvaged.take(log.as_bytes(), &mut self.scanner) {
+            // `guard` and others are no audit logs; what is around them says where they came from.
+            if !member("category").is_some_and(|it| it.starts_with("kube-audit")) {
+                return Wrapped::Not;
+            }
+            self.salvaged.take_unread(&log, &mut self.scanner);
+        }
+        Wrapped::Cut { time_ms: member("time").and_then(|it| time::parse_ms(&it)) }
     }
 }
 

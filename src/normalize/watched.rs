@@ -97,7 +97,7 @@ pub(super) fn event<'s>(
     let it = Members::of(&look, 0);
     let is_event = look.string(it.kind).as_deref() == Some("Event");
     let event_type = if is_event { EventType::KubernetesEvent } else { EventType::KubernetesConfig };
-    let mut event = begin(event_type, &look, context, index, flags);
+    let mut event = begin(event_type, &look, context, &context.cluster, index, flags);
     if is_event {
         set_event(&mut event, &look, &it);
     } else {

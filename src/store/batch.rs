@@ -269,10 +269,11 @@ impl Batch {
 
     /// Bytes of native records, which is most of what a batch takes.
     pub fn raw_bytes(&self) -> usize {
-        match &self.columns[Col::Raw as usize] {
-            Column::Text(raw) => raw.data.len(),
+        let bytes = |col: Col| match &self.columns[col as usize] {
+            Column::Text(text) => text.data.len(),
             _ => 0,
-        }
+        };
+        bytes(Col::Raw) + bytes(Col::RawText)
     }
 
     /// Adds an event.
@@ -306,7 +307,10 @@ impl Batch {
         self.set(row, Col::NumMatched, &Val::Int(event.rule_matches.len() as i64));
         event.rule_matches.iter().for_each(|it| self.push_item(row, Col::RuleMatches, it));
         self.set(row, Col::NumSuppressed, &Val::Int(event.suppressed as i64));
-        self.set_text(row, Col::Raw, &event.raw);
+        match &event.raw_text {
+            Some(text) => self.set_text(row, Col::RawText, text),
+            None => self.set_text(row, Col::Raw, &event.raw),
+        }
         self.set(row, Col::FieldsVersion, &Val::Int(crate::event::FIELDS_VERSION));
         if let Some(label) = event.label {
             if let Some(name) = &label.name {

@@ -263,6 +263,24 @@ fn bad_lines_hide_no_neighbour_and_long_ones_are_not_held() {
 }
 
 #[test]
+fn a_line_that_was_cut_is_stored_with_what_is_left_and_half_a_line_is_not() {
+    let app = app(json!({}));
+    let mut log = writer(&app);
+    let line = audit_event("5c1e9a52").to_string();
+    let enough = line.find("\"stage\"").unwrap() + 30;
+    log.write(1);
+    log.put(&[&line.as_bytes()[..enough], b"\n"].concat());
+    log.write(1);
+    log.put(&line.as_bytes()[..enough]);
+    assert_eq!(app.drain(), json!({"received": 3, "stored": 3, "duplicate": 0, "quarantined": 0, "filtered": 0}));
+    let found = app.search("flags = \"truncated\"");
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0]["origin"]["index"], &found[0]["raw"]), (&json!(1), &Value::Null));
+    log.rotate();
+    assert_eq!(app.drain()["quarantined"], 1, "what a rotated file ends with may have been cut anywhere on its way");
+}
+
+#[test]
 fn more_rotated_files_than_are_held_open_are_all_read() {
     let app = app(json!({}));
     let mut log = writer(&app);

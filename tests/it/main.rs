@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod commands;
+mod cut;
 mod directory;
 mod generated;
 mod identity;
@@ -19,5 +20,6 @@ mod queue;
 mod rules;
 mod secrets;
 mod store_faults;
+mod subscription;
 mod support;
 mod webhook_pressure;

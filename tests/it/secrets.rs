@@ -91,6 +91,16 @@ fn planted_secrets_are_found_nowhere() {
         app.file(&format!("files/audit-cut-{cut}.json"), &list.as_bytes()[..cut]);
     }
     app.file("files/audit-broken.json", list.replace("\"verb\":", "\"verb\" "));
+    // Cut before they came: lines, log events, what Azure wraps.
+    let lines = audit.iter().map(Value::to_string).enumerate().map(|(n, line)| line[..line.len() - 1 - 40 * n].to_owned());
+    let lines: Vec<_> = lines.collect();
+    app.file("files/audit-cut-lines", lines.join("\n") + "\n");
+    let log_events: Vec<_> = lines.iter().map(|it| json!({"id": "1", "timestamp": 1_772_600_768_000_i64, "message": it})).collect();
+    let payload = json!({"messageType": "DATA_MESSAGE", "logGroup": "/aws/eks/a/cluster", "logStream": "kube-apiserver-audit-1", "logEvents": log_events});
+    app.file("files/log-events.gz", gz(payload.to_string().as_bytes()));
+    app.file("files/log-events-cut", &payload.to_string()[..2_000]);
+    let wrapped = |it: &String| json!({"time": "2026-01-02T03:04:05Z", "category": "kube-audit", "properties": {"log": it}}).to_string();
+    app.file("files/azure", lines.iter().map(wrapped).collect::<Vec<_>>().join("\n"));
     let records = with_secrets();
     let text = json!({"Records": records}).to_string();
     app.file("files/good.json", &text);
