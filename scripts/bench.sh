@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Speed and memory of replay, run and search, on corpora that are made under target/ (once).
-# EVENTS (default 500000) and SEARCH_EVENTS (default 1000000) say how large; AWS=1 adds a run against the emulator.
+# EVENTS (default 500000), AUDIT_EVENTS (200000) and SEARCH_EVENTS (1000000) say how large; AWS=1 adds a run against the emulator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 events="${EVENTS:-500000}"
 search_events="${SEARCH_EVENTS:-1000000}"
+audit_events="${AUDIT_EVENTS:-200000}"
 synth=../shared/tools/synth.py
 [ -e "$synth" ] || { echo "bench.sh: needs $synth to make its corpus" >&2; exit 64; }
 cargo build --release --locked
@@ -23,6 +24,10 @@ total=$(find "$corpus/AWSLogs" -name '*.json.gz' -print0 | xargs -0 zcat | grep 
 echo "corpus: $total events"
 measure "gzip -dc (the yardstick)" "$total" sh -c "find $corpus/AWSLogs -name '*.json.gz' -print0 | xargs -0 gzip -dc > /dev/null"
 measure "replay" "$total" sh -c "exec $pw replay $corpus/AWSLogs > /dev/null"
+
+audit="target/corpus/audit-$audit_events.ndjson"
+[ -e "$audit" ] || { python3 "$synth" k8s --out "$audit.new" --events "$audit_events" > /dev/null; mv "$audit.new" "$audit"; }
+measure "replay of audit NDJSON" "$audit_events" sh -c "exec $pw replay $audit --cluster bench > /dev/null"
 
 data="target/bench-data-$events"
 rm -rf "$data"

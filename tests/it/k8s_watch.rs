@@ -148,7 +148,7 @@ fn a_dead_watch_is_seen_everywhere_and_lives_again() {
     assert_no_repeats(&[&watch]);
     watch.stop();
     let alerts = lines(&stdout(&output(&["alerts", "list", "--data-dir", watch.app.data().to_str().unwrap(), "--output", "json"])));
-    assert!(alerts.iter().any(|it| it["rule_id"] == "k8s-watch-down" || it["ruleId"] == "k8s-watch-down"), "{alerts:?}");
+    assert!(alerts.iter().any(|it| it["ruleId"] == "k8s-watch-down"), "{alerts:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::rules::stored_alerts;
 use crate::support::audit::assert_stored;
-use crate::support::kube::{Kube, deployed};
+use crate::support::kube::{Kube, Who, deployed};
 use crate::support::kube_operations::operations;
 use crate::support::{TestApp, lines, output, stderr, stdout};
 use serde_json::{Value, json};
@@ -21,6 +21,9 @@ fn every_line_of_a_real_audit_log_is_stored_once() {
     let Some(kube) = Kube::prepare() else { return };
     let mut kube = kube.start();
     operations(&kube, "shop", 500);
+    // kubectl looks for the pod first, and that is refused before it asks for a shell.
+    let exec = "/api/v1/namespaces/shop/pods/target/exec?command=id&stdout=true";
+    assert!(!kube.kubectl_with(Who::Dev, &["create", "--raw", exec, "-f", "-"], "{}").status.success());
     kube.stop_server();
     let audited = kube.audited();
     assert!(audited.len() > 500, "only {} lines", audited.len());
@@ -91,6 +94,7 @@ fn the_rules_see_it(app: &TestApp) {
         "k8s-impersonation-of-the-powerful",
         "k8s-permission-probing",
         "k8s-pod-exec",
+        "k8s-pod-exec-denied",
         "k8s-role-wildcard-created",
         "k8s-secret-read-by-person",
         "k8s-token-requested",
