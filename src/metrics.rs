@@ -110,6 +110,11 @@ impl Metrics {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, ..), _| *name != metric.name);
     }
 
+    /// Forgets all series of a gauge that are of one source.
+    pub fn forget(&self, metric: &Metric, of: &str) {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, source, _), _| *name != metric.name || source != of);
+    }
+
     /// Adds a duration to a histogram.
     pub fn observe(&self, metric: &Metric, source: &str, duration: Duration) {
         let mut histograms = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);

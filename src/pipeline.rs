@@ -12,6 +12,7 @@ use crate::sources::{self, BoxFuture, Delivery, Due, Handoff, Input, LINE_BYTES_
 use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -437,8 +438,12 @@ impl Handoff for Pipeline {
         Box::pin(async move { self.inner.store.has_read(object).await.map_err(|it| not_taken(&it)) })
     }
 
-    fn file_stamps<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<HashMap<String, String>, NotTaken>> {
-        Box::pin(async move { self.inner.store.file_stamps(source).await.map_err(|it| not_taken(&it)) })
+    fn file_stamps<'f>(
+        &'f self,
+        source: &'f str,
+        keys: Option<Range<&'f str>>,
+    ) -> BoxFuture<'f, Result<HashMap<String, String>, NotTaken>> {
+        Box::pin(async move { self.inner.store.file_stamps(source, keys).await.map_err(|it| not_taken(&it)) })
     }
 
     fn due<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<Vec<Due>, NotTaken>> {

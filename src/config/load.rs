@@ -98,6 +98,7 @@ pub fn check(config: &Config) -> Result<(), String> {
             it.check().map_err(|what| format!("source `{name}`: {what}"))?;
         }
     }
+    check_leases(config)?;
     let webhooks = config.sources.iter().filter_map(|it| if let SourceConfig::K8sWebhook(it) = it { Some(it) } else { None });
     k8s_webhook::check(&webhooks.collect::<Vec<_>>())?;
     let lists = config.read_lists()?;
@@ -116,6 +117,19 @@ pub fn check(config: &Config) -> Result<(), String> {
             return Err(format!(
                 "admin.listen `{address}` can be reached by others and has no login; use 127.0.0.1, or set admin.allow_public"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Two sources with one Lease would both be the leader, and overwrite what the other says in it.
+fn check_leases(config: &Config) -> Result<(), String> {
+    let mut leases = HashSet::new();
+    for source in &config.sources {
+        let SourceConfig::K8sWatch(it) = source else { continue };
+        let Some(lease) = &it.lease else { continue };
+        if !leases.insert((&it.kubeconfig, &it.context, &lease.namespace, &lease.name)) {
+            return Err(format!("source `{}`: another source has this lease; give each its own `lease.name`", it.name));
         }
     }
     Ok(())
@@ -173,6 +187,12 @@ mod tests {
             (format!("{source}admin: {{listen: here}}\n"), "address and port"),
             (source.replace("path: p", "path: p, drop: ['eventName == 1']"), "write `=`"),
             (source.replace("path: p", "path: \"${NOPE}\""), "NOPE"),
+            (
+                format!(
+                    "{source}  - {{type: k8s_watch, name: b, cluster: c, lease: {{namespace: ns}}}}\n  - {{type: k8s_watch, name: c, cluster: c, lease: {{namespace: ns}}}}\n"
+                ),
+                "another source has this lease",
+            ),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(expected), "{text}\n-> {error}\nwithout {expected}");

@@ -8,7 +8,8 @@ use crate::json::{Kind, Tape, key_hash};
 pub(super) const DATA_KEYS: &[&str] = &["data", "stringData"];
 /// The annotation in which `kubectl apply` keeps the whole object once more, as a text.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-const LAST_APPLIED_HASH: u32 = key_hash(LAST_APPLIED.as_bytes());
+const ANNOTATIONS: &str = "annotations";
+const ANNOTATIONS_HASH: u32 = key_hash(ANNOTATIONS.as_bytes());
 /// Bodies of an audit event.
 const BODIES: &[&str] = &["requestObject", "responseObject"];
 /// Refusals whose message quotes nothing of the request: who may not, what is not there, what is there already. A 422
@@ -88,16 +89,19 @@ fn in_body(look: &Text<'_>, body: usize, is_secret: bool, found: &mut Spans) {
     while at < end {
         if look.tape.nodes[at].kind == Kind::Object && (is_secret || is_secret_object(look, at)) {
             mask_object(look, at, is_secret, found);
-        } else if look.tape.nodes[at].key_hash == LAST_APPLIED_HASH && look.tape.is_key(at, LAST_APPLIED, look.text) {
-            in_last_applied(look, at, found);
+        }
+        if look.tape.nodes[at].key_hash == ANNOTATIONS_HASH && look.tape.is_key(at, ANNOTATIONS, look.text) {
+            look.tape.children(at).for_each(|it| in_copy(look, it, found));
         }
         at += 1;
     }
 }
 
-/// The copy of another object than a Secret holds what the common list masks in the object itself: a pod's `env`.
-fn in_last_applied(look: &Text<'_>, at: usize, found: &mut Spans) {
-    if look.string(Some(at)).is_some_and(|copy| mask_lexically(copy.as_bytes()) != copy) {
+/// kubectl and others keep a whole object in an annotation, as JSON in a text: with what is masked in the object itself,
+/// such as a pod's `env`.
+fn in_copy(look: &Text<'_>, at: usize, found: &mut Spans) {
+    let copy = look.string(Some(at)).filter(|it| look.tape.nodes[at].kind == Kind::EscapedString && it.starts_with(['{', '[']));
+    if copy.is_some_and(|copy| mask_lexically(copy.as_bytes()) != copy) {
         scalars(look.tape, look.text, at, found);
     }
 }

@@ -48,11 +48,15 @@ impl Change {
         let look = Text { tape, text };
         let metadata = look.member(Some(0), "metadata");
         let read = |name| look.string(look.member(metadata, name)).and_then(|it| time::parse_ms(&it));
+        let created = read("creationTimestamp");
+        // What is deleted gracefully is gone that many seconds later; the time stated is the later one.
+        let ended = read("deletionTimestamp").and_then(|it| it.checked_sub(grace_ms(&look, metadata)));
+        let ended = ended.filter(|it| created.is_none_or(|created| *it >= created));
         let (action, time) = match said {
-            "\"ADDED\"" => ("added", read("creationTimestamp")),
-            "\"MODIFIED\"" => ("modified", last_change(&look, metadata)),
-            // What is deleted gracefully is gone that many seconds later; the time stated is the later one.
-            _ => ("deleted", read("deletionTimestamp").map(|it| it - grace_ms(&look, metadata))),
+            "\"ADDED\"" => ("added", created),
+            // That its end was asked for is in no managedFields.
+            "\"MODIFIED\"" => ("modified", last_change(&look, metadata).max(ended)),
+            _ => ("deleted", ended),
         };
         Self { action, time }
     }

@@ -118,7 +118,7 @@ async fn pass(config: &DirectoryConfig, at: &Surroundings) -> io::Result<()> {
             at.handoff.postpone(due.id, next, "the file is not there".to_owned()).await.map_err(other)?;
         }
     }
-    let stamps = at.handoff.file_stamps(&config.name).await.map_err(other)?;
+    let stamps = at.handoff.file_stamps(&config.name, None).await.map_err(other)?;
     let mut running = JoinSet::new();
     let mut folders = Folders::new(root);
     while let Some(found) = folders.next_file()? {

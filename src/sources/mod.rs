@@ -15,7 +15,9 @@ pub use retry::next_try_ms;
 
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics};
+use std::collections::HashMap;
 use std::future::Future;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -178,8 +180,9 @@ pub trait Handoff: Send + Sync {
     fn deliver(&self, delivery: Delivery) -> BoxFuture<'_, Result<Outcome, NotTaken>>;
     /// Whether an object was read, or waits in quarantine.
     fn has_read<'f>(&'f self, object: &'f str) -> BoxFuture<'f, Result<bool, NotTaken>>;
-    /// What files looked like when they were read.
-    fn file_stamps<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<std::collections::HashMap<String, String>, NotTaken>>;
+    /// What a source remembers by key ([`Delivery::files`]), all of it or a range of keys.
+    fn file_stamps<'f>(&'f self, source: &'f str, keys: Option<Range<&'f str>>)
+    -> BoxFuture<'f, Result<HashMap<String, String>, NotTaken>>;
     /// Entries to fetch again now.
     fn due<'f>(&'f self, source: &'f str) -> BoxFuture<'f, Result<Vec<Due>, NotTaken>>;
     /// An entry was fetched in vain.

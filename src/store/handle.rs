@@ -220,12 +220,18 @@ impl Store {
         self.ask(move |db| Ok(state::in_ledger(db, &object)? || quarantine::is_parked(db, &object)?)).await
     }
 
-    /// What each file of a source looked like when it was read.
-    pub async fn file_stamps(&self, source: &str) -> Result<std::collections::HashMap<String, String>, StoreError> {
+    /// What a source remembers of each file (what it looked like when it was read), or of those in a range of keys.
+    pub async fn file_stamps(
+        &self,
+        source: &str,
+        keys: Option<std::ops::Range<&str>>,
+    ) -> Result<std::collections::HashMap<String, String>, StoreError> {
         let source = source.to_owned();
+        let (from, to) = keys.map_or((None, None), |it| (Some(it.start.to_owned()), Some(it.end.to_owned())));
         self.ask(move |db| {
-            let mut query = db.prepare_cached("SELECT path, stamp FROM files WHERE source = ?1")?;
-            let rows = query.query_map([source], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let range = "path >= IFNULL(?2, '') AND (?3 IS NULL OR path < ?3)";
+            let mut query = db.prepare_cached(&format!("SELECT path, stamp FROM files WHERE source = ?1 AND {range}"))?;
+            let rows = query.query_map((source, from, to), |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await

@@ -47,7 +47,11 @@ impl Handoff for Told {
         Box::pin(async { Ok(false) })
     }
 
-    fn file_stamps<'f>(&'f self, _: &'f str) -> BoxFuture<'f, Result<HashMap<String, String>, NotTaken>> {
+    fn file_stamps<'f>(
+        &'f self,
+        _: &'f str,
+        _: Option<std::ops::Range<&'f str>>,
+    ) -> BoxFuture<'f, Result<HashMap<String, String>, NotTaken>> {
         Box::pin(async { Ok(HashMap::new()) })
     }
 

@@ -63,7 +63,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Goes on where the state says.
     pub(super) async fn new(config: K8sLogConfig, at: Surroundings, outlet: Outlet) -> Result<Self, NotTaken> {
-        let mut stamps = at.handoff.file_stamps(&config.name).await?;
+        let mut stamps = at.handoff.file_stamps(&config.name, None).await?;
         let has_begun = stamps.remove(BEGUN).is_some();
         Ok(Self { config, at, outlet, contents: Contents::new(stamps), files: HashMap::new(), has_begun, trouble: None, is_partial: false })
     }

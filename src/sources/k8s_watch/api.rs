@@ -7,10 +7,15 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long an answer may take to begin.
+/// How long an answer may take to begin, and what is read whole to go on.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a credential plugin of the kubeconfig may take.
+const PLUGIN_TIMEOUT: Duration = Duration::from_mins(1);
+/// How much of what a library says is said again, characters: a plugin's whole output may be in it.
+const SAID_CHARS_MAX: usize = 300;
 /// How much of an error's body is read, bytes.
 const STATUS_BYTES_MAX: usize = 64 << 10;
 
@@ -20,6 +25,18 @@ pub(super) enum ApiError {
     /// The version that was asked for is not there any more: everything is to be listed anew.
     #[error("the API server has forgotten that version (410): {0}")]
     Gone(String),
+    /// It is behind: another etcd than the one that the version is of, or one that was restored.
+    #[error("the API server is behind the version that was stored; is it another cluster, or was its etcd restored? {0}")]
+    Ahead(String),
+    /// The Lease may not be read or written.
+    #[error("{0} (403); bind the Role planewatch-leader of deploy/kubernetes/watch-rbac.yaml in the Lease's namespace")]
+    LeaseDenied(String),
+    /// A watch that is over before it said anything.
+    #[error("the API server ends the watch at once, again and again")]
+    Ended,
+    /// Our own fault.
+    #[error("a watch failed; this is a bug")]
+    Bug,
     /// Not allowed.
     #[error("{0} (403); bind the ClusterRole of deploy/kubernetes/watch-rbac.yaml to the caller, or take the resource off `resources:`")]
     Denied(String),
@@ -59,7 +76,10 @@ impl ApiError {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Gone(_) => "gone",
-            Self::Denied(_) => "denied",
+            Self::Ahead(_) => "ahead",
+            Self::LeaseDenied(_) | Self::Denied(_) => "denied",
+            Self::Ended => "ended",
+            Self::Bug => "bug",
             Self::Unauthorized(_) => "unauthorized",
             Self::NotServed => "not_served",
             Self::Refused { .. } => "refused",
@@ -78,6 +98,7 @@ impl ApiError {
             403 => Self::Denied(message),
             404 => Self::NotServed,
             410 => Self::Gone(message),
+            504 if message.contains("Too large resource version") => Self::Ahead(message),
             _ => Self::Refused { code, message },
         }
     }
@@ -98,27 +119,56 @@ pub(super) struct Api {
     pub(super) server: String,
 }
 
+/// The way that is taken now. When the credentials are refused it is made anew: they may be others by now.
+pub(super) struct Access {
+    config: K8sWatchConfig,
+    api: Mutex<Api>,
+}
+
+impl Access {
+    pub(super) async fn new(config: &K8sWatchConfig) -> Result<Self, ApiError> {
+        Ok(Self { config: config.clone(), api: Mutex::new(Api::new(config).await?) })
+    }
+
+    pub(super) fn api(&self) -> Api {
+        self.api.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the credentials again, if that is what an error is about.
+    pub(super) async fn renew_after(&self, error: &ApiError) {
+        if let ApiError::Unauthorized(_) = error {
+            match Api::new(&self.config).await {
+                Ok(api) => *self.api.lock().unwrap_or_else(PoisonError::into_inner) = api,
+                Err(error) => tracing::warn!(source = self.config.name, %error, "the credentials could not be read again"),
+            }
+        }
+    }
+}
+
 impl Api {
     /// Reads the kubeconfig, or what a pod is given. Nothing is asked yet.
-    pub(super) async fn new(config: &K8sWatchConfig) -> Result<Self, ApiError> {
-        let told = match &config.kubeconfig {
+    async fn new(config: &K8sWatchConfig) -> Result<Self, ApiError> {
+        let mut told = match &config.kubeconfig {
             Some(path) => {
                 let options = KubeConfigOptions { context: config.context.clone(), ..KubeConfigOptions::default() };
-                let wrong = |error: &dyn std::error::Error| ApiError::Unreachable(format!("{}: {}", path.display(), chain(error)));
+                let wrong = |error: &dyn std::error::Error| ApiError::Unreachable(format!("{}: {}", path.display(), said(error)));
                 let file = Kubeconfig::read_from(path).map_err(|it| wrong(&it))?;
                 kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|it| wrong(&it))?
             }
             None => kube::Config::incluster()
-                .map_err(|error| ApiError::Unreachable(format!("{}; outside of a cluster give `kubeconfig:`", chain(&error))))?,
+                .map_err(|error| ApiError::Unreachable(format!("{}; outside of a cluster give `kubeconfig:`", said(&error))))?,
         };
         // Our own pauses are longer, and a person hears of them.
-        let told = {
-            let mut told = told;
-            told.default_retry = false;
-            told
-        };
+        told.default_retry = false;
         let server = told.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = kube::Client::try_from(told).map_err(|error| ApiError::Unreachable(chain(&error)))?;
+        // It may run a credential plugin, and waits for it.
+        let runtime = tokio::runtime::Handle::current();
+        let made = tokio::task::spawn_blocking(move || {
+            let _inside = runtime.enter();
+            kube::Client::try_from(told)
+        });
+        let made = tokio::time::timeout(PLUGIN_TIMEOUT, made).await.map_err(|_| ApiError::Silent(PLUGIN_TIMEOUT))?;
+        let client = made.map_err(|it| ApiError::Unreachable(said(&it)))?.map_err(|it| ApiError::Unreachable(said(&it)))?;
         Ok(Self { client, server })
     }
 
@@ -134,8 +184,8 @@ impl Api {
         if status == StatusCode::OK {
             return Ok(answer.into_body());
         }
-        let body = tokio::time::timeout(ANSWER_TIMEOUT, whole(answer.into_body(), STATUS_BYTES_MAX)).await;
-        let said: Status = body.ok().and_then(Result::ok).and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
+        let body = whole(answer.into_body(), STATUS_BYTES_MAX).await;
+        let said: Status = body.ok().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
         Err(ApiError::of_status(status.as_u16(), said.message))
     }
 }
@@ -143,7 +193,9 @@ impl Api {
 /// Reads a body to its end.
 pub(super) async fn whole(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(|_| ApiError::Silent(ANSWER_TIMEOUT))?;
+        let Some(frame) = frame else { return Ok(bytes) };
         let frame = frame.map_err(|it| of_kube(&it))?;
         let Some(data) = frame.data_ref() else { continue };
         if bytes.len() + data.len() > bytes_max {
@@ -151,7 +203,6 @@ pub(super) async fn whole(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, A
         }
         bytes.extend_from_slice(data);
     }
-    Ok(bytes)
 }
 
 /// What the client says went wrong.
@@ -159,6 +210,10 @@ pub(super) fn of_kube(error: &kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) if status.code == 404 => ApiError::Refused { code: 404, message: status.message.clone() },
         kube::Error::Api(status) => ApiError::of_status(status.code, status.message.clone()),
-        _ => ApiError::Unreachable(chain(error)),
+        _ => ApiError::Unreachable(said(error)),
     }
+}
+
+fn said(error: &dyn std::error::Error) -> String {
+    chain(error).chars().take(SAID_CHARS_MAX).collect()
 }

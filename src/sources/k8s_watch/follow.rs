@@ -1,11 +1,10 @@
 //! One kind of object, followed: a list when nothing is known, then a watch from where the list was, for ever.
 
-use super::api::{Api, ApiError};
+use super::api::{Access, ApiError};
 use super::kinds::Kind;
 use super::known::{Known, version};
 use super::list::News;
 use super::outlet::{Batch, Outlet};
-use super::stream::{Line, Lines, Said, Verb, read};
 use super::term::Term;
 use super::vitals::Vitals;
 use crate::metrics;
@@ -16,26 +15,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long the server keeps a watch open, seconds. It ends it then, and the next one goes on.
-const WATCH_SECS: u64 = 290;
-/// A watch in which nothing comes for this long is dead: bookmarks come every minute, and the end is due before.
-const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECS + 30);
-/// How long is waited for more changes, so that what comes together is stored together.
-const LINGER: Duration = Duration::from_millis(20);
 /// The first pause after a failure; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// So many watches from one position that say nothing, and it is taken for one that the server cannot serve.
+const SILENT_ENDS_MAX: u32 = 3;
 
 /// What all kinds of a source share in one term.
 pub(super) struct Shared {
     pub(super) source: String,
     pub(super) at: Surroundings,
-    pub(super) api: Api,
+    pub(super) access: Arc<Access>,
     pub(super) vitals: Arc<Vitals>,
     pub(super) term: Arc<Term>,
-    /// One list at a time.
-    pub(super) listing: Arc<Semaphore>,
+    /// One page of a list at a time.
+    pub(super) listing: Semaphore,
 }
 
 /// Why following stopped for a moment.
@@ -58,13 +53,19 @@ pub(super) struct Follower {
     pub(super) kind: &'static Kind,
     pub(super) shared: Arc<Shared>,
     pub(super) known: Known,
+    /// In a row, until a watch has shown that it lives.
+    pub(super) failures: u32,
     outlet: Outlet,
 }
 
 /// What to do next.
-#[derive(Debug)]
-enum Next {
+#[derive(Debug, Clone)]
+pub(super) enum Next {
+    /// See where this replica, or its predecessor, came to.
+    Begin,
+    /// List, and tell what is news.
     List(News),
+    /// Watch from this version.
     Watch(String),
 }
 
@@ -75,72 +76,80 @@ impl Follower {
             at: shared.at.clone(),
             source: shared.source.clone(),
             resource: kind.resource,
-            uri: format!("{}{}", shared.api.server, kind.path()),
+            uri: format!("{}{}", shared.access.api().server, kind.path()),
             term: Arc::clone(&shared.term),
             taken: 0,
         };
-        Self { kind, shared, known: Known::default(), outlet }
+        Self { kind, shared, known: Known::default(), failures: 0, outlet }
     }
 
     /// Follows until the source is to stop; when draining, until everything that is there now is stored.
     pub(super) async fn run(mut self) {
-        let mut next = None;
-        let mut failures = 0;
+        let mut next = Next::Begin;
         loop {
-            let step = match next.take() {
-                None => self.begin().await,
-                Some(step) => self.step(step, &mut next).await,
+            let trouble = match self.step(&mut next).await {
+                Ok(()) if self.shared.at.is_drain && matches!(next, Next::Watch(_)) => return,
+                Ok(()) => continue,
+                Err(trouble) => trouble,
             };
+            let Trouble::Api(error) = trouble else { return };
             let at = &self.shared.at;
-            match step {
-                Ok(Next::Watch(_)) if at.is_drain => return,
-                Ok(step) => {
-                    next = Some(step);
-                    failures = 0;
+            at.metrics.add(&metrics::WATCH_ENDS, &self.shared.source, error.name(), 1.0);
+            let is_first = self.failures == 0;
+            self.failures = self.failures.saturating_add(1);
+            if let Some(instead) = self.instead(&next, &error) {
+                self.tell_gap(&error).await;
+                next = Next::List(instead);
+                if is_first {
+                    continue;
                 }
-                Err(Trouble::Stopped) => return,
-                Err(Trouble::Api(error)) => {
-                    at.metrics.add(&metrics::WATCH_ENDS, &self.shared.source, error.name(), 1.0);
-                    self.shared.vitals.down(self.kind.resource, &error);
-                    failures += 1;
-                    if at.is_drain || !at.wait(pause(failures, PAUSE_FIRST, PAUSE_MAX)).await {
-                        return;
-                    }
-                }
+            }
+            self.shared.access.renew_after(&error).await;
+            self.shared.vitals.down(self.kind.resource, &error);
+            if at.is_drain || !at.wait(pause(self.failures, PAUSE_FIRST, PAUSE_MAX)).await {
+                return;
             }
         }
     }
 
-    /// One list, or one watch to its end. After a failure `again` says where to go on.
-    async fn step(&mut self, step: Next, again: &mut Option<Next>) -> Result<Next, Trouble> {
-        match step {
+    /// What a list stands in for is said. Core Events come and go by themselves, and of them little is to be had later.
+    async fn tell_gap(&self, error: &ApiError) {
+        let text = format!("{}: {error}; what came and went meanwhile is not known, what there is now is listed", self.kind.resource);
+        tracing::info!(source = self.shared.source, "{text}");
+        if self.kind.is_deletion_news() {
+            self.shared.vitals.tell("Warning", "WatchGap", &[text]).await;
+        }
+    }
+
+    /// The list that is to stand in for what the server does not have any more.
+    fn instead(&self, failed: &Next, error: &ApiError) -> Option<News> {
+        match (error, failed) {
+            (ApiError::Gone(_), Next::List(News::None(at))) => Some(News::After(*at)),
+            (ApiError::Gone(_), Next::Watch(_)) | (ApiError::Ahead(_), _) => Some(News::All),
+            (ApiError::Ended, Next::Watch(_)) if self.failures >= SILENT_ENDS_MAX => Some(News::All),
+            _ => None,
+        }
+    }
+
+    /// One step; where it fails, `next` says what failed, with the position that it came to.
+    async fn step(&mut self, next: &mut Next) -> Result<(), Trouble> {
+        match next {
+            Next::Begin => *next = self.begin().await?,
             Next::List(news) => {
-                *again = Some(Next::List(news));
-                let listed = self.list(news).await;
-                // The version that the predecessor came to is forgotten: what there is now, then.
-                if let (Err(Trouble::Api(ApiError::Gone(_))), News::None(at)) = (&listed, news) {
-                    return Ok(Next::List(News::After(at)));
+                let position = self.list(*news).await?;
+                if self.failures == 0 {
+                    self.alive();
                 }
-                let position = listed?;
-                self.alive();
-                Ok(Next::Watch(position))
+                *next = Next::Watch(position);
             }
-            Next::Watch(mut position) => {
-                let watched = self.watch(&mut position).await;
-                match watched {
-                    Err(Trouble::Api(error @ ApiError::Gone(_))) => {
-                        tracing::info!(source = self.shared.source, resource = self.kind.resource, %error, "listed anew");
-                        self.shared.at.metrics.add(&metrics::WATCH_ENDS, &self.shared.source, error.name(), 1.0);
-                        Ok(Next::List(News::All))
-                    }
-                    Ok(()) => Ok(Next::Watch(position)),
-                    Err(trouble) => {
-                        *again = Some(Next::Watch(position));
-                        Err(trouble)
-                    }
+            Next::Watch(position) => {
+                let is_heard = self.watch(position).await?;
+                if !is_heard {
+                    self.look_for_regress(position).await?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Where to begin: where this replica came to, or its predecessor, whichever is further.
@@ -149,94 +158,39 @@ impl Follower {
         self.known = Known::new(self.kind.resource, &stamps);
         let own = stamps.get(self.kind.resource).cloned();
         let left = self.shared.term.positions().borrow().get(self.kind.resource).and_then(|it| version(it));
-        let is_ours = |left| own.as_deref().and_then(version).is_some_and(|own| own >= left);
-        Ok(match (left, &own) {
-            (Some(left), _) if !is_ours(left) => Next::List(News::None(left)),
+        let at = own.as_deref().and_then(version);
+        Ok(match (left, own) {
+            (Some(left), _) if at.is_none_or(|at| at < left) => {
+                self.look_for_regress(&left.to_string()).await?;
+                Next::List(News::None(left))
+            }
             // A list says the same as a watch that goes on, without waiting for what may come.
-            (_, Some(position)) if !self.shared.at.is_drain => Next::Watch(position.clone()),
+            (_, Some(position)) if !self.shared.at.is_drain => {
+                self.look_for_regress(&position).await?;
+                Next::Watch(position)
+            }
             _ => Next::List(News::All),
         })
     }
 
-    /// What the state remembers of the source.
+    /// A server that is behind a version says nothing until it has come there, or says so.
+    async fn look_for_regress(&mut self, position: &str) -> Result<(), Trouble> {
+        let now = self.newest().await?;
+        match (version(&now), version(position)) {
+            (Some(now), Some(position)) if now < position => {
+                Err(ApiError::Ahead(format!("it is at {now}, and {position} was stored")).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the state remembers of the kind.
     pub(super) async fn stamps(&self) -> Result<HashMap<String, String>, Trouble> {
-        let stamps = self.shared.at.handoff.file_stamps(&self.shared.source).await;
+        let resource = self.kind.resource;
+        // Its own key, and those that go on with a slash, which is before `0`.
+        let end = format!("{resource}0");
+        let stamps = self.shared.at.handoff.file_stamps(&self.shared.source, Some(resource..&*end)).await;
         stamps.map_err(|error| ApiError::State(error.to_string()).into())
-    }
-
-    /// Watches from a position until the server ends it; moves the position.
-    async fn watch(&mut self, position: &mut String) -> Result<(), Trouble> {
-        let path = self.kind.path();
-        let query = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECS}&resourceVersion={position}");
-        let mut stop = self.shared.at.stop.clone();
-        let api = self.shared.api.clone();
-        let asked = format!("{path}?{query}");
-        let body = tokio::select! {
-            _ = stop.wait_for(|it| *it) => return Err(Trouble::Stopped),
-            body = api.get(&asked) => body?,
-        };
-        let mut lines = Lines::new(body);
-        self.alive();
-        loop {
-            let first = tokio::select! {
-                _ = stop.wait_for(|it| *it) => return Err(Trouble::Stopped),
-                first = tokio::time::timeout(SILENCE_MAX, lines.next()) => first.map_err(|_| ApiError::Silent(SILENCE_MAX))?,
-            };
-            let mut taking = Taking { batch: Batch::default(), position: position.clone(), end: End::NotYet };
-            self.take_line(first, &mut taking);
-            while matches!(taking.end, End::NotYet) && !taking.batch.is_full() {
-                let Ok(more) = tokio::time::timeout(LINGER, lines.next()).await else { break };
-                self.take_line(more, &mut taking);
-            }
-            self.alive();
-            if taking.position != *position || !taking.batch.is_empty() {
-                self.take(taking.batch, Some(&taking.position)).await?;
-                *position = taking.position;
-            }
-            match taking.end {
-                End::NotYet => {}
-                End::AsItShould => return Ok(()),
-                End::Failed(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// One line, or the end of them.
-    fn take_line(&mut self, line: Result<Option<Line>, ApiError>, taking: &mut Taking) {
-        let line = match line {
-            Ok(Some(Line::Whole(line))) => line,
-            Ok(Some(Line::Long(bytes, excerpt))) => return taking.batch.refuse(bytes, excerpt),
-            Ok(None) => {
-                taking.end = End::AsItShould;
-                return;
-            }
-            Err(error) => {
-                taking.end = End::Failed(error);
-                return;
-            }
-        };
-        match read(&line) {
-            Said::Change(verb, meta) => {
-                if !self.known.has(&meta) {
-                    if verb != Verb::Deleted || self.kind.is_deletion_news() {
-                        taking.batch.push(&line);
-                    }
-                    let key = self.known.key(&meta.uid);
-                    if verb == Verb::Deleted {
-                        taking.batch.forget(key);
-                        self.known.remove(&meta.uid);
-                    } else {
-                        taking.batch.remember(key, &meta);
-                        self.known.insert(&meta.uid, &meta.resource_version);
-                    }
-                }
-                taking.position = meta.resource_version;
-            }
-            Said::Bookmark(at) => taking.position = at,
-            Said::Over(error) => taking.end = End::Failed(error),
-            // Set aside by whoever decodes it, with its reason.
-            Said::Unknown => taking.batch.push(&line),
-        }
     }
 
     /// Makes a batch durable.
@@ -244,26 +198,21 @@ impl Follower {
         self.outlet.take(batch, position).await.ok_or(Trouble::Stopped)
     }
 
+    /// Waits for the API server, but not longer than the source runs.
+    pub(super) async fn unless_stopped<T>(&self, asked: impl Future<Output = Result<T, ApiError>>) -> Result<T, Trouble> {
+        let mut stop = self.shared.at.stop.clone();
+        tokio::select! {
+            answer = asked => Ok(answer?),
+            _ = stop.wait_for(|it| *it) => Err(Trouble::Stopped),
+        }
+    }
+
     /// The watch lives.
-    fn alive(&self) {
+    pub(super) fn alive(&mut self) {
+        self.failures = 0;
         let (metrics, source, resource) = (&self.shared.at.metrics, &self.shared.source, self.kind.resource);
         self.shared.vitals.up(resource);
         metrics.set(&metrics::WATCH_OBJECTS, source, resource, self.known.len() as f64);
         metrics.set(&metrics::WATCH_HEARD, source, resource, self.shared.at.clock.now_ms() as f64 / 1e3);
     }
-}
-
-/// What is being gathered for one delivery.
-struct Taking {
-    batch: Batch,
-    position: String,
-    end: End,
-}
-
-/// Whether a watch goes on.
-enum End {
-    NotYet,
-    /// The server ended it, as it does after [`WATCH_SECS`].
-    AsItShould,
-    Failed(ApiError),
 }

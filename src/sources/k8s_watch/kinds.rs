@@ -63,6 +63,11 @@ impl Kind {
         }
     }
 
+    /// Whether clusters that are still supported may lack it: it came with 1.30.
+    pub(super) fn is_recent(&self) -> bool {
+        self.resource.starts_with("validatingadmissionpolic")
+    }
+
     /// Whether the end of one is worth an event. Core Events end by themselves, an hour after they were last counted.
     pub(super) fn is_deletion_news(&self) -> bool {
         self.resource != "events"

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// Objects of one kind that are remembered. What comes beyond is stored all the same; a list may then bring it twice,
 /// which the store's ids catch while they are kept.
-const OBJECTS_MAX: usize = 500_000;
+const OBJECTS_MAX: usize = 200_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Object {
@@ -79,13 +79,15 @@ impl Known {
         matches!((version(&meta.resource_version), stored), (Some(now), Some(stored)) if now <= stored)
     }
 
-    /// An object is stored in this version.
-    pub(super) fn insert(&mut self, uid: &str, resource_version: &str) {
+    /// An object is stored in this version. False: there are too many, and it is not remembered.
+    pub(super) fn insert(&mut self, uid: &str, resource_version: &str) -> bool {
         let object = Object { version: version(resource_version), list: self.list };
         let hash = hash(uid);
-        if self.objects.len() < OBJECTS_MAX || self.objects.contains_key(&hash) {
+        let has_room = self.objects.len() < OBJECTS_MAX || self.objects.contains_key(&hash);
+        if has_room {
             self.objects.insert(hash, object);
         }
+        has_room
     }
 
     /// An object is gone.
@@ -103,16 +105,14 @@ impl Known {
         self.objects.values().filter(|it| it.list != self.list).count()
     }
 
-    /// The objects of the state that the list did not have, as they were last seen.
-    pub(super) fn gone<'s>(&'s self, stamps: &'s HashMap<String, String>) -> impl Iterator<Item = Meta> + 's {
-        stamps.iter().filter_map(|(key, stamp)| {
-            let uid = self.uid_of(key)?;
-            self.objects.get(&hash(uid)).filter(|it| it.list != self.list)?;
-            let mut parts = stamp.splitn(3, '/').map(str::to_owned);
-            let mut next = || parts.next().unwrap_or_default();
-            let (resource_version, namespace, name) = (next(), next(), next());
-            Some(Meta { uid: uid.to_owned(), resource_version, namespace, name, ..Meta::default() })
-        })
+    /// An object of the state, as it was last seen, if the list did not have it.
+    pub(super) fn gone(&self, key: &str, stamp: &str) -> Option<Meta> {
+        let uid = self.uid_of(key)?;
+        self.objects.get(&hash(uid)).filter(|it| it.list != self.list)?;
+        let mut parts = stamp.splitn(3, '/').map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        let (resource_version, namespace, name) = (next(), next(), next());
+        Some(Meta { uid: uid.to_owned(), resource_version, namespace, name, ..Meta::default() })
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(known.listed(&meta("new", "6")), Some(Verb::Added));
         known.insert("new", "6");
         assert_eq!(known.missing(), 1);
-        assert_eq!(known.gone(&stamps).collect::<Vec<_>>(), [b]);
+        assert_eq!(stamps.iter().filter_map(|(key, stamp)| known.gone(key, stamp)).collect::<Vec<_>>(), [b]);
         known.remove("b");
         assert_eq!((known.missing(), known.len()), (0, 2));
     }

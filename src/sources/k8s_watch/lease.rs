@@ -3,7 +3,7 @@
 //! The leader writes into the Lease how far each watch was stored, so that its successor, whose store is another, goes on
 //! from there: what was stored is not stored again, and what happened while nobody watched is not missed.
 
-use super::api::{Api, ApiError, of_kube};
+use super::api::{Access, ApiError, of_kube};
 use super::config::LeaseConfig;
 use super::term::{Positions, Term};
 use super::vitals::Vitals;
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// The Lease's annotation with [`Positions`], as JSON.
 const POSITIONS: &str = "planewatch/positions";
+/// The Lease's annotation with the time at which they last changed, RFC 3339.
+const POSITIONS_TIME: &str = "planewatch/positions-time";
 /// Positions are written at most this often. What a leader stored after its last word, its successor stores again.
 const WORD_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one request about the Lease may take.
@@ -30,7 +32,7 @@ const LEASE: &str = "lease";
 
 /// A candidate.
 pub(super) struct Elector {
-    api: kube::Api<Lease>,
+    access: Arc<Access>,
     config: LeaseConfig,
     identity: String,
     source: String,
@@ -38,15 +40,33 @@ pub(super) struct Elector {
     vitals: Arc<Vitals>,
     /// The Lease as this replica wrote it.
     held: Option<Lease>,
+    /// What was last read in the Lease or written into it, and when that changed: a Lease that is made anew has it again.
+    word: (Positions, Timestamp),
     /// Another's Lease, by its version, and since when it has not changed.
     seen: Option<(String, Instant)>,
 }
 
 impl Elector {
-    pub(super) fn new(api: &Api, config: LeaseConfig, source: &str, at: Surroundings, vitals: Arc<Vitals>) -> Self {
-        let identity = config.identity.clone().unwrap_or_else(|| identity(&at));
-        let api = kube::Api::namespaced(api.client.clone(), &config.namespace);
-        Self { api, config, identity, source: source.to_owned(), at, vitals, held: None, seen: None }
+    pub(super) fn new(access: Arc<Access>, config: LeaseConfig, source: &str, at: Surroundings, vitals: Arc<Vitals>) -> Self {
+        let identity = config.identity.clone().unwrap_or_else(|| identity(source, &at));
+        let word = (Positions::new(), Timestamp::UNIX_EPOCH);
+        Self { access, config, identity, source: source.to_owned(), at, vitals, held: None, word, seen: None }
+    }
+
+    fn api(&self) -> kube::Api<Lease> {
+        kube::Api::namespaced(self.access.api().client, &self.config.namespace)
+    }
+
+    /// How long one request may take: a third of the lease leaves room for another.
+    async fn within<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+        let longest = REQUEST_TIMEOUT.min(self.duration() / 3);
+        match timeout(longest, request).await {
+            Ok(answer) => answer.map_err(|it| match of_kube(&it) {
+                ApiError::Denied(message) => ApiError::LeaseDenied(message),
+                other => other,
+            }),
+            Err(_) => Err(ApiError::Silent(longest)),
+        }
     }
 
     fn duration(&self) -> Duration {
@@ -65,7 +85,10 @@ impl Elector {
                     return Some(term);
                 }
                 Ok(None) => self.vitals.up(LEASE),
-                Err(error) => self.vitals.down(LEASE, &error),
+                Err(error) => {
+                    self.access.renew_after(&error).await;
+                    self.vitals.down(LEASE, &error);
+                }
             }
             let pause = self.duration().mul_f64(0.1 + fastrand::f64() / 20.0);
             if self.at.is_drain || !self.at.wait(pause).await {
@@ -76,11 +99,15 @@ impl Elector {
 
     async fn try_acquire(&mut self) -> Result<Option<Term>, ApiError> {
         let asked = Instant::now();
-        let Some(mut lease) = within(self.api.get_opt(&self.config.name)).await? else {
-            let name = Some(self.config.name.clone());
-            let fresh = Lease { metadata: ObjectMeta { name, ..ObjectMeta::default() }, spec: Some(self.spec(0)) };
-            return self.written(within(self.api.create(&PostParams::default(), &fresh)).await, asked, Positions::new(), None);
+        let (api, name) = (self.api(), self.config.name.clone());
+        let Some(mut lease) = self.within(api.get_opt(&name)).await? else {
+            let mut fresh = Lease { metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() }, spec: Some(self.spec(0)) };
+            let (positions, time) = self.word.clone();
+            note(&mut fresh, &positions, time);
+            let made = self.within(api.create(&PostParams::default(), &fresh)).await;
+            return self.written(made, asked, positions, Some(time.as_millisecond()));
         };
+        self.word = word_in(&lease);
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         let spec = lease.spec.take().unwrap_or_default();
         let holder = spec.holder_identity.clone().unwrap_or_default();
@@ -97,11 +124,10 @@ impl Elector {
             tracing::warn!(source = self.source, holder, "the leader does not renew; this replica takes over");
         }
         let transitions = spec.lease_transitions.unwrap_or(0) + i32::from(holder != self.identity);
-        let positions = positions_in(&lease);
-        let renewed = spec.renew_time.map(|it| it.0.as_millisecond());
+        let (positions, time) = self.word.clone();
         lease.spec = Some(self.spec(transitions));
-        let result = within(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await;
-        self.written(result, asked, positions, renewed)
+        let result = self.within(api.replace(&name, &PostParams::default(), &lease)).await;
+        self.written(result, asked, positions, Some(time.as_millisecond()))
     }
 
     /// What became of an attempt to write this replica's name into the Lease.
@@ -143,26 +169,28 @@ impl Elector {
     pub(super) async fn keep(&mut self, term: &Term) {
         let mut positions = term.positions();
         let mut held_until = Instant::now() + self.duration();
+        let mut renewal = Instant::now() + self.duration() / 3;
         loop {
-            let renewal = Instant::now() + self.duration() / 3;
             let word = Instant::now() + WORD_INTERVAL;
             tokio::select! {
-                () = sleep_until(renewal) => {}
+                () = sleep_until(renewal.min(held_until)) => {}
                 _ = async { sleep_until(word).await; positions.changed().await } => {}
             }
             let asked = Instant::now();
             let said = positions.borrow_and_update().clone();
-            match self.renew(&said).await {
+            match self.renew(said).await {
                 Ok(true) => {
                     self.vitals.up(LEASE);
                     held_until = asked + self.duration();
+                    renewal = asked + self.duration() / 3;
                     term.extend(held_until);
                 }
                 Ok(false) => break,
                 Err(error) => {
                     tracing::warn!(source = self.source, %error, "the Lease is not renewed");
+                    self.access.renew_after(&error).await;
                     self.vitals.down(LEASE, &error);
-                    tokio::time::sleep(self.duration() / 10).await;
+                    renewal = Instant::now() + self.duration() / 10;
                 }
             }
             if Instant::now() >= held_until {
@@ -171,24 +199,33 @@ impl Elector {
         }
         self.held = None;
         self.set_leader(false);
+        self.vitals.retire();
         tracing::warn!(source = self.source, identity = self.identity, "is not the leader any more");
     }
 
     /// False: another is the leader.
-    async fn renew(&mut self, positions: &Positions) -> Result<bool, ApiError> {
-        let now = self.now();
+    async fn renew(&mut self, positions: Positions) -> Result<bool, ApiError> {
+        self.say(positions);
+        let (now, (positions, time)) = (self.now(), self.word.clone());
         self.write(|lease| {
-            note(lease, positions);
+            note(lease, &positions, time);
             lease.spec.get_or_insert_default().renew_time = Some(MicroTime(now));
         })
         .await
     }
 
+    fn say(&mut self, positions: Positions) {
+        if positions != self.word.0 {
+            self.word = (positions, self.now());
+        }
+    }
+
     /// Gives the office up, so that another need not wait.
     pub(super) async fn release(&mut self, term: &Term) {
-        let (positions, now) = (term.positions().borrow().clone(), self.now());
+        self.say(term.positions().borrow().clone());
+        let (now, (positions, time)) = (self.now(), self.word.clone());
         let given = self.write(|lease| {
-            note(lease, &positions);
+            note(lease, &positions, time);
             let spec = lease.spec.get_or_insert_default();
             (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
             spec.renew_time = Some(MicroTime(now));
@@ -204,7 +241,8 @@ impl Elector {
         for _ in 0..WRITES_MAX {
             let Some(mut lease) = self.held.clone() else { return Ok(false) };
             change(&mut lease);
-            match within(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await {
+            let api = self.api();
+            match self.within(api.replace(&self.config.name, &PostParams::default(), &lease)).await {
                 Ok(written) => {
                     self.held = Some(written);
                     return Ok(true);
@@ -212,7 +250,7 @@ impl Elector {
                 // Somebody wrote to it, or deleted it: a person, the next leader, or this replica, which did not hear the
                 // answer any more.
                 Err(ApiError::Refused { code: 404 | 409, .. }) => {
-                    let found = within(self.api.get_opt(&self.config.name)).await?;
+                    let found = self.within(api.get_opt(&self.config.name)).await?;
                     let holder = |it: &Lease| it.spec.as_ref().and_then(|it| it.holder_identity.clone());
                     self.held = found.filter(|it| holder(it).as_ref() == Some(&self.identity));
                 }
@@ -227,27 +265,22 @@ impl Elector {
     }
 }
 
-async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    match timeout(REQUEST_TIMEOUT, request).await {
-        Ok(answer) => answer.map_err(|it| of_kube(&it)),
-        Err(_) => Err(ApiError::Silent(REQUEST_TIMEOUT)),
-    }
+fn word_in(lease: &Lease) -> (Positions, Timestamp) {
+    let said = |name| lease.metadata.annotations.as_ref().and_then(|it| it.get(name));
+    let positions = said(POSITIONS).and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default();
+    (positions, said(POSITIONS_TIME).and_then(|it| it.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-fn positions_in(lease: &Lease) -> Positions {
-    let text = lease.metadata.annotations.as_ref().and_then(|it| it.get(POSITIONS));
-    text.and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default()
+fn note(lease: &mut Lease, positions: &Positions, time: Timestamp) {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(POSITIONS.to_owned(), serde_json::to_string(positions).unwrap_or_default());
+    annotations.insert(POSITIONS_TIME.to_owned(), time.to_string());
 }
 
-fn note(lease: &mut Lease, positions: &Positions) {
-    let text = serde_json::to_string(positions).unwrap_or_default();
-    lease.metadata.annotations.get_or_insert_default().insert(POSITIONS.to_owned(), text);
-}
-
-/// The host's name, which in a pod is the pod's, and which data folder of it: the same after a restart.
-fn identity(at: &Surroundings) -> String {
+/// The host's name, which in a pod is the pod's, and which source in which data folder of it: the same after a restart.
+fn identity(source: &str, at: &Surroundings) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let folder = at.handoff.spool();
     let folder = xxhash_rust::xxh3::xxh3_64(folder.as_os_str().as_encoded_bytes());
-    format!("{}-{:08x}", host.trim(), folder as u32)
+    format!("{}-{source}-{:08x}", host.trim(), folder as u32)
 }

@@ -5,12 +5,15 @@ use super::follow::{Follower, Trouble};
 use super::known::version;
 use super::outlet::Batch;
 use super::stream::{Meta, Verb};
+use crate::sources::LINE_BYTES_MAX;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 
 /// Objects of one page, at first.
 const PAGE_OBJECTS: usize = 500;
-/// The longest page, bytes: a longer one is asked for again, in smaller pages. One object has at most 1.5 MiB in etcd.
+/// The longest page, bytes: a longer one is asked for again, in smaller pages. A page of one object may be longer: it has at
+/// most 1.5 MiB in etcd, and six times that where JSON escapes it.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Which of the listed objects are news.
@@ -48,14 +51,14 @@ struct Item {
 impl Follower {
     /// Lists all objects, and stores what is news. The watch goes on from the version that this returns.
     pub(super) async fn list(&mut self, news: News) -> Result<String, Trouble> {
-        // One list at a time: a page in memory is enough.
-        let listing = std::sync::Arc::clone(&self.shared.listing);
-        let _turn = listing.acquire().await;
         self.known.begin_list();
         let (mut limit, mut next) = (PAGE_OBJECTS, String::new());
         loop {
-            let page = match self.page(limit, &next, news).await {
-                Err(ApiError::TooLong(_)) if limit > 1 => {
+            // One page of all kinds in memory at a time.
+            let shared = std::sync::Arc::clone(&self.shared);
+            let _turn = self.unless_stopped(async { Ok(shared.listing.acquire().await) }).await?;
+            let page = match self.unless_stopped(self.page(limit, &next, news)).await {
+                Err(Trouble::Api(ApiError::TooLong(_))) if limit > 1 => {
                     limit = (limit / 8).max(1);
                     continue;
                 }
@@ -71,6 +74,13 @@ impl Follower {
         }
     }
 
+    /// The newest version that the server has.
+    pub(super) async fn newest(&self) -> Result<String, Trouble> {
+        let page = self.unless_stopped(self.page(1, "", News::All)).await?;
+        let page: Page<'_> = serde_json::from_slice(&page).map_err(|error| ApiError::Garbled(error.to_string()))?;
+        Ok(page.metadata.resource_version)
+    }
+
     async fn page(&self, limit: usize, next: &str, news: News) -> Result<Vec<u8>, ApiError> {
         let from = match news {
             // What the server gave is URL-safe base64.
@@ -79,21 +89,24 @@ impl Follower {
             News::All | News::After(_) => String::new(),
         };
         let path = format!("{}?limit={limit}{from}", self.kind.path());
-        whole(self.shared.api.get(&path).await?, PAGE_BYTES_MAX).await
+        let bytes_max = if limit > 1 { PAGE_BYTES_MAX } else { LINE_BYTES_MAX };
+        whole(self.shared.access.api().get(&path).await?, bytes_max).await
     }
 
     async fn take_page(&mut self, page: &Page<'_>, news: News) -> Result<(), Trouble> {
         let mut batch = Batch::default();
         for item in page.items.iter().flatten() {
-            let Ok(Item { metadata }) = serde_json::from_str(item.get()) else {
-                return Err(ApiError::Garbled("an object without metadata".to_owned()).into());
+            let Some(metadata) = serde_json::from_str(item.get()).ok().map(|it: Item| it.metadata).filter(|it| !it.uid.is_empty()) else {
+                batch.refuse_listed(item.get());
+                continue;
             };
             let Some(verb) = self.known.listed(&metadata) else { continue };
             if news.has(&metadata) {
                 batch.push_listed(self.kind, self.verb(verb, &metadata, news), item.get());
             }
-            batch.remember(self.known.key(&metadata.uid), &metadata);
-            self.known.insert(&metadata.uid, &metadata.resource_version);
+            if self.known.insert(&metadata.uid, &metadata.resource_version) {
+                batch.remember(self.known.key(&metadata.uid), &metadata);
+            }
             if batch.is_full() {
                 self.take(std::mem::take(&mut batch), None).await?;
             }
@@ -112,19 +125,16 @@ impl Follower {
     /// What the list did not have is gone.
     async fn take_gone(&mut self, news: News, position: &str) -> Result<(), Trouble> {
         let mut batch = Batch::default();
-        if self.known.missing() > 0 {
-            let stamps = self.stamps().await?;
-            let gone: Vec<Meta> = self.known.gone(&stamps).collect();
-            drop(stamps);
-            for meta in gone {
-                if self.kind.is_deletion_news() && !matches!(news, News::None(_)) {
-                    batch.push_gone(self.kind, &meta);
-                }
-                batch.forget(self.known.key(&meta.uid));
-                self.known.remove(&meta.uid);
-                if batch.is_full() {
-                    self.take(std::mem::take(&mut batch), None).await?;
-                }
+        let stamps = if self.known.missing() > 0 { self.stamps().await? } else { HashMap::new() };
+        for (key, stamp) in stamps {
+            let Some(meta) = self.known.gone(&key, &stamp) else { continue };
+            if self.kind.is_deletion_news() && !matches!(news, News::None(_)) {
+                batch.push_gone(self.kind, &meta);
+            }
+            batch.forget(key);
+            self.known.remove(&meta.uid);
+            if batch.is_full() {
+                self.take(std::mem::take(&mut batch), None).await?;
             }
         }
         self.take(batch, Some(position)).await

@@ -15,12 +15,14 @@ mod outlet;
 mod stream;
 mod term;
 mod vitals;
+mod watching;
 
 pub use config::{K8sWatchConfig, LeaseConfig};
 
 use super::Surroundings;
-use api::Api;
+use api::{Access, ApiError};
 use follow::{Follower, Shared};
+use kinds::Kind;
 use lease::Elector;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,8 @@ use vitals::Vitals;
 
 /// The pause before a kubeconfig that does not work is read again.
 const CONNECT_PAUSE: Duration = Duration::from_secs(5);
+/// The pause before a watch that failed begins anew.
+const BUG_PAUSE: Duration = Duration::from_secs(10);
 /// What `/readyz` and the metrics call the way to the API server.
 const API: &str = "api";
 
@@ -45,15 +49,15 @@ pub async fn run(config: K8sWatchConfig, at: Surroundings) {
 }
 
 async fn serve(config: &K8sWatchConfig, at: &Surroundings, vitals: &Arc<Vitals>) {
-    let Some(api) = connect(config, at, vitals).await else { return };
+    let Some(access) = connect(config, at, vitals).await else { return };
     let Some(lease) = config.lease.clone() else {
-        return follow(config, at, &api, vitals, Arc::new(Term::new(None, Positions::new(), None))).await;
+        return follow(config, at, &access, vitals, Arc::new(Term::new(None, Positions::new(), None))).await;
     };
-    let mut elector = Elector::new(&api, lease, &config.name, at.clone(), Arc::clone(vitals));
+    let mut elector = Elector::new(Arc::clone(&access), lease, &config.name, at.clone(), Arc::clone(vitals));
     while let Some(term) = elector.acquire().await {
         let term = Arc::new(term);
         let is_done = tokio::select! {
-            () = follow(config, at, &api, vitals, Arc::clone(&term)) => true,
+            () = follow(config, at, &access, vitals, Arc::clone(&term)) => true,
             () = elector.keep(&term) => false,
         };
         if is_done {
@@ -62,12 +66,12 @@ async fn serve(config: &K8sWatchConfig, at: &Surroundings, vitals: &Arc<Vitals>)
     }
 }
 
-async fn connect(config: &K8sWatchConfig, at: &Surroundings, vitals: &Vitals) -> Option<Api> {
+async fn connect(config: &K8sWatchConfig, at: &Surroundings, vitals: &Vitals) -> Option<Arc<Access>> {
     loop {
-        match Api::new(config).await {
-            Ok(api) => {
+        match Access::new(config).await {
+            Ok(access) => {
                 vitals.up(API);
-                return Some(api);
+                return Some(Arc::new(access));
             }
             Err(error) => vitals.down(API, &error),
         }
@@ -78,19 +82,32 @@ async fn connect(config: &K8sWatchConfig, at: &Surroundings, vitals: &Vitals) ->
 }
 
 /// Follows every kind, until the source is to stop. Whoever drops this ends them at once: the term is over.
-async fn follow(config: &K8sWatchConfig, at: &Surroundings, api: &Api, vitals: &Arc<Vitals>, term: Arc<Term>) {
+async fn follow(config: &K8sWatchConfig, at: &Surroundings, access: &Arc<Access>, vitals: &Arc<Vitals>, term: Arc<Term>) {
     let shared = Arc::new(Shared {
         source: config.name.clone(),
         at: at.clone(),
-        api: api.clone(),
+        access: Arc::clone(access),
         vitals: Arc::clone(vitals),
         term,
-        listing: Arc::new(Semaphore::new(1)),
+        listing: Semaphore::new(1),
     });
-    let mut followers: JoinSet<()> = config.kinds().map(|kind| Follower::new(kind, Arc::clone(&shared)).run()).collect();
-    while let Some(ended) = followers.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(source = config.name, %error, "a watch failed; this is a bug");
+    let mut followers: JoinSet<()> = config.kinds().map(|kind| follow_one(kind, Arc::clone(&shared))).collect();
+    while followers.join_next().await.is_some() {}
+}
+
+/// Follows one kind; begins anew if that fails, which it should not.
+async fn follow_one(kind: &'static Kind, shared: Arc<Shared>) {
+    loop {
+        let mut follower: JoinSet<()> = [Follower::new(kind, Arc::clone(&shared)).run()].into_iter().collect();
+        match follower.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(source = shared.source, resource = kind.resource, %error, "a watch failed; this is a bug");
+                shared.vitals.down(kind.resource, &ApiError::Bug);
+            }
+            _ => return,
+        }
+        if !shared.at.wait(BUG_PAUSE).await {
+            return;
         }
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 /// Lines of one delivery, bytes, about.
 const BATCH_BYTES: usize = 1 << 20;
-/// Changes of one delivery.
+/// Changes of one delivery, and what it remembers or forgets.
 const BATCH_CHANGES: usize = 1_000;
+/// How much of an object that is none is kept to look at, bytes.
+const EXCERPT_BYTES: usize = 1_024;
 
 /// Changes that are not handed over yet.
 #[derive(Debug, Default)]
@@ -25,11 +27,11 @@ pub(super) struct Batch {
 impl Batch {
     /// Whether it is to be handed over before more is added.
     pub(super) fn is_full(&self) -> bool {
-        self.lines.len() >= BATCH_BYTES || self.changes >= BATCH_CHANGES
+        self.lines.len() >= BATCH_BYTES || self.changes.max(self.stamps.len() + self.forgets.len()) >= BATCH_CHANGES
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.changes == 0
+        self.changes == 0 && self.stamps.is_empty() && self.forgets.is_empty()
     }
 
     /// A line as it came.
@@ -66,8 +68,17 @@ impl Batch {
 
     /// A line that is too long to be read.
     pub(super) fn refuse(&mut self, bytes: u64, excerpt: Vec<u8>) {
-        let detail = format!("a line of {bytes} bytes, at most {LINE_BYTES_MAX}");
-        let what = SetAside { reason: "record_too_large", detail, bytes, excerpt, next_try_ms: None };
+        self.set_aside("record_too_large", format!("a line of {bytes} bytes, at most {LINE_BYTES_MAX}"), bytes, excerpt);
+    }
+
+    /// An element of a list that is no object of Kubernetes.
+    pub(super) fn refuse_listed(&mut self, text: &str) {
+        let excerpt = text.as_bytes()[..text.len().min(EXCERPT_BYTES)].to_vec();
+        self.set_aside("not_a_record", "an object without a uid in its metadata".to_owned(), text.len() as u64, excerpt);
+    }
+
+    fn set_aside(&mut self, reason: &'static str, detail: String, bytes: u64, excerpt: Vec<u8>) {
+        let what = SetAside { reason, detail, bytes, excerpt, next_try_ms: None };
         self.refused.push(Refused { index: self.changes as u64, what });
         self.changes += 1;
     }
@@ -75,13 +86,11 @@ impl Batch {
     /// Remember an object.
     pub(super) fn remember(&mut self, key: String, meta: &Meta) {
         self.stamps.push((key, Known::stamp(meta)));
-        self.changes += usize::from(self.lines.is_empty());
     }
 
     /// Forget an object.
     pub(super) fn forget(&mut self, key: String) {
         self.forgets.push(key);
-        self.changes += usize::from(self.lines.is_empty());
     }
 }
 
@@ -115,8 +124,19 @@ impl Outlet {
         delivery.files = batch.stamps;
         delivery.files.extend(position.map(|it| (self.resource.to_owned(), it.to_owned())));
         delivery.forgets = batch.forgets;
-        self.term.wait_until_held().await;
-        self.at.deliver(delivery).await?;
+        // Nothing is stored after the term: whoever waits then is given up, or stops.
+        let mut stop = self.at.stop.clone();
+        tokio::select! {
+            () = self.term.wait_until_held() => {}
+            _ = stop.wait_for(|it| *it) => return None,
+        }
+        tokio::select! {
+            taken = self.at.deliver(delivery) => taken.map(drop)?,
+            () = self.term.wait_until_over() => {
+                let _ = stop.wait_for(|it| *it).await;
+                return None;
+            }
+        }
         self.taken += batch.changes as u64;
         if let Some(position) = position {
             self.term.came_to(self.resource, position);

@@ -40,7 +40,8 @@ impl Lines {
                 return Ok(Some(line));
             }
             match self.body.frame().await {
-                None => return Ok(None),
+                None if self.rest.is_empty() => return Ok(None),
+                None => return Err(ApiError::Garbled("the watch ends inside a line".to_owned())),
                 Some(Err(error)) => return Err(of_kube(&error)),
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
@@ -96,11 +97,21 @@ impl Verb {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
+    #[serde(deserialize_with = "or_null")]
     pub(super) uid: String,
+    #[serde(deserialize_with = "or_null")]
     pub(super) resource_version: String,
+    #[serde(deserialize_with = "or_null")]
     pub(super) namespace: String,
+    #[serde(deserialize_with = "or_null")]
     pub(super) name: String,
+    #[serde(deserialize_with = "or_null")]
     pub(super) creation_timestamp: String,
+}
+
+/// A member that is null says as much as one that is not there: servers before 1.34 write a bookmark's time of creation so.
+fn or_null<'de, T: Default + Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// What a line of a watch says.
@@ -124,11 +135,11 @@ struct Wire {
 
 #[derive(Deserialize)]
 struct WireObject {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     metadata: Meta,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     code: u16,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     message: String,
 }
 
@@ -163,7 +174,7 @@ mod tests {
     #[test]
     fn lines_are_whole_and_bounded() {
         let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
-        assert_eq!(lines_of(b"{}\n{\"a\":1}\npartly".to_vec()), [whole("{}"), whole("{\"a\":1}")]);
+        assert_eq!(lines_of(b"{}\n{\"a\":1}\n".to_vec()), [whole("{}"), whole("{\"a\":1}")]);
         let line = |n: usize| [vec![b'x'; n], b"\n{}\n".to_vec()].concat();
         assert_eq!(lines_of(line(LINE_BYTES_MAX)).len(), 2);
         assert!(matches!(&lines_of(line(LINE_BYTES_MAX))[0], Line::Whole(_)));
@@ -187,6 +198,9 @@ mod tests {
         let change = read(br#"{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"uid":"u","resourceVersion":"7","name":"n"}}}"#);
         assert!(matches!(change, Said::Change(Verb::Modified, Meta { uid, .. }) if uid == "u"));
         assert!(matches!(read(br#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7"}}}"#), Said::Bookmark(at) if at == "7"));
+        let old =
+            br#"{"type":"BOOKMARK","object":{"kind":"Role","metadata":{"resourceVersion":"8","creationTimestamp":null},"rules":null}}"#;
+        assert!(matches!(read(old), Said::Bookmark(at) if at == "8"));
         let gone = br#"{"type":"ERROR","object":{"kind":"Status","metadata":{},"code":410,"message":"too old"}}"#;
         assert!(matches!(read(gone), Said::Over(ApiError::Gone(_))));
         for unknown in [&b"x"[..], b"{}", br#"{"type":"NEW","object":{}}"#, br#"{"type":"ADDED","object":{}}"#] {

@@ -13,7 +13,7 @@ pub(super) struct Term {
     /// Until when it surely lasts. None: for ever.
     held_until: watch::Sender<Option<Instant>>,
     positions: watch::Sender<Positions>,
-    /// When the predecessor last renewed, ms: what was there by then was its to store.
+    /// When the predecessor last came further, ms: what was there by then, it stored.
     pub(super) since_ms: Option<i64>,
 }
 
@@ -32,6 +32,18 @@ impl Term {
     pub(super) async fn wait_until_held(&self) {
         let mut held_until = self.held_until.subscribe();
         let _ = held_until.wait_for(|until| until.is_none_or(|until| Instant::now() < until)).await;
+    }
+
+    /// Waits for the end of the term, which may be put off meanwhile.
+    pub(super) async fn wait_until_over(&self) {
+        loop {
+            let until = *self.held_until.borrow();
+            match until {
+                Some(until) if until <= Instant::now() => return,
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// A kind was stored up to here.
@@ -59,6 +71,7 @@ mod tests {
         assert!(waited.is_err(), "the term is over");
         term.extend(Instant::now() + Duration::from_mins(1));
         term.wait_until_held().await;
+        assert!(tokio::time::timeout(Duration::from_millis(10), term.wait_until_over()).await.is_err(), "it is not over any more");
         Term::new(None, Positions::new(), None).wait_until_held().await;
     }
 }

@@ -1,6 +1,7 @@
 //! Whether the watches live: for `/readyz`, for metrics, and as an event that rules can match.
 
 use super::api::ApiError;
+use super::kinds::{Kind, names};
 use crate::clock::Stopwatch;
 use crate::metrics;
 use crate::sources::{Delivery, Input, Surroundings};
@@ -60,7 +61,7 @@ impl Vitals {
     /// Something does not work.
     pub(super) fn down(&self, what: &'static str, error: &ApiError) {
         self.at.metrics.set(&metrics::WATCH_UP, &self.source, what, 0.0);
-        if matches!(error, ApiError::NotServed) {
+        if matches!(error, ApiError::NotServed) && Kind::named(what).is_some_and(Kind::is_recent) {
             // An older cluster, in which there is nothing to see.
             tracing::warn!(source = self.source, what, "{error}");
             return self.up_or_absent(what);
@@ -72,6 +73,19 @@ impl Vitals {
         (trouble.why, trouble.is_over) = (why.clone(), false);
         if self.at.health.down(&self.who(what), &why) {
             tracing::error!(source = self.source, what, "{why}");
+        }
+        self.set_up(&troubles);
+    }
+
+    /// The watches are another replica's now: what was said of them is not true any more.
+    pub(super) fn retire(&self) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.retain(|what, _| Kind::named(what).is_none());
+        for what in names() {
+            self.at.health.up(&self.who(&what));
+        }
+        for gauge in [&metrics::WATCH_UP, &metrics::WATCH_HEARD, &metrics::WATCH_OBJECTS] {
+            self.at.metrics.forget(gauge, &self.source);
         }
         self.set_up(&troubles);
     }
@@ -118,10 +132,11 @@ impl Vitals {
         (down, up)
     }
 
-    async fn tell(&self, kind: &str, reason: &str, what: &[String]) {
+    /// Stores an Event of our own: rules can match it.
+    pub(super) async fn tell(&self, kind: &str, reason: &str, what: &[String]) {
         let now = self.at.clock.now_ms();
         let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default().to_string();
-        let uid = format!("planewatch/{}/{reason}/{now}", self.source);
+        let uid = format!("planewatch/{}/{reason}/{now}/{}", self.source, what.join(" ").split(':').next().unwrap_or_default());
         let event = json!({"type": "ADDED", "object": {
             "kind": "Event", "apiVersion": "v1",
             "metadata": {"name": format!("{}.{now:x}", self.source), "uid": uid, "resourceVersion": "0", "creationTimestamp": time},

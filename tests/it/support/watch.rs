@@ -80,6 +80,13 @@ impl Watch {
         line.map_or(0.0, |it| it.trim().parse().unwrap())
     }
 
+    /// Whether all kinds that there are have been listed and are watched.
+    pub(crate) fn is_complete(&self) -> bool {
+        let (_, text) = http(self.admin, "GET", "/metrics", "").unwrap_or_default();
+        // Twelve, and the API itself.
+        text.lines().filter(|it| it.starts_with("planewatch_watch_up{") && it.ends_with(" 1")).count() == 13
+    }
+
     pub(crate) fn is_leader(&self) -> bool {
         self.metric("planewatch_watch_leader{source=\"watch\"}") > 0.5
     }
