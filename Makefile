@@ -1,4 +1,4 @@
-.PHONY: demo test test-kills bench bench-webhook fuzz
+.PHONY: demo test test-kills bench bench-ids bench-webhook fuzz
 
 # Builds and runs the main job on sample data; needs no configuration and no AWS.
 demo:
@@ -17,6 +17,10 @@ test-kills:
 # Speed and memory on a corpus that is made under target/.
 bench:
 	scripts/bench.sh
+
+# The store with a million ids and with IDS (default 50000000).
+bench-ids:
+	cargo bench --locked --bench ids
 
 # The audit webhook: time to a durable 200, and memory.
 bench-webhook:

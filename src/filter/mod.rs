@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod lex;
 mod matcher;
+mod needles;
 mod parse;
 mod shared;
 mod value;

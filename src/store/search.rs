@@ -13,6 +13,7 @@ use super::state::{self, Segment};
 use crate::event::column::ALL;
 use crate::event::{Col, EventId, Flags, Row};
 use crate::filter::{Filter, Required, Scratch};
+use memchr::memmem::Finder;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -175,6 +176,8 @@ struct Question {
     cheap: Option<Filter>,
     raw: Option<Filter>,
     required: Vec<Required>,
+    /// What the native record must hold, where that is known.
+    needles: Option<Vec<Finder<'static>>>,
     ids: Option<Arc<HashSet<EventId>>>,
     since: i64,
     until: i64,
@@ -192,8 +195,9 @@ impl<'l> Search<'l> {
     fn start(layout: &'l Layout, options: SearchOptions) -> Result<Self, StoreError> {
         let required = options.filter.as_ref().map(Filter::required).unwrap_or_default();
         let (cheap, raw) = options.filter.map_or((None, None), Filter::split);
+        let needles = raw.as_ref().and_then(Filter::raw_needles);
         let (since, until) = (options.since_ms.unwrap_or(i64::MIN), options.until_ms.unwrap_or(i64::MAX));
-        let question = Question { cheap, raw, required, ids: options.ids, since, until };
+        let question = Question { cheap, raw, required, needles, ids: options.ids, since, until };
         let mut db = state::open_reader(&layout.state())?;
         let tx = db.transaction()?;
         let (logs, segments) = (state::logs(&tx)?, state::segments(&tx)?);
@@ -401,6 +405,11 @@ impl Question {
         let timed = |row: u32| (row, batch.event_times[row as usize]);
         let Some(raw) = self.raw.as_ref().filter(|_| !rows.is_empty()) else { return Ok(rows.into_iter().map(timed).collect()) };
         let is_all = rows.len() == batch.len();
+        if let Some(needles) = self.needles.as_ref().filter(|_| is_all) {
+            if !reader.raw_may_hold(group, needles)? {
+                return Ok(Vec::new());
+            }
+        }
         let columns = reader.read(group, &raw.columns(), if is_all { None } else { Some(&rows) })?;
         let hits = rows.iter().enumerate().filter(|(at, _)| raw.matches(&columns.row(*at), &mut scratch));
         Ok(hits.map(|(_, row)| timed(*row)).collect())

@@ -6,6 +6,8 @@ use super::segment::parquet_error;
 use crate::event::column::{ALL, Kind};
 use crate::event::{Col, EventId, EventType, Flags};
 use bytes::Bytes;
+use memchr::memmem::Finder;
+use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
@@ -109,6 +111,23 @@ impl SegmentReader {
         let chunk = self.reader.metadata().row_group(group).column(at);
         let filter = Sbbf::read_from_column_chunk(chunk, &self.input).map_err(parquet_error(&self.path))?;
         Ok(filter.is_none_or(|it| it.check(value)))
+    }
+
+    /// False where no native record of a row group holds one of these. Looks through whole pages: no value is taken apart.
+    pub(super) fn raw_may_hold(&self, group: usize, needles: &[Finder<'_>]) -> Result<bool, StoreError> {
+        let Some(at) = self.places[Col::Raw as usize] else { return Ok(false) };
+        let look = || -> Result<bool, ParquetError> {
+            let mut pages = self.reader.get_row_group(group)?.get_column_page_reader(at)?;
+            while let Some(page) = pages.get_next_page()? {
+                // Other encodings do not hold values as they are.
+                let is_plain = matches!(page.encoding(), Encoding::PLAIN | Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+                if !is_plain || needles.iter().any(|it| it.find(page.buffer()).is_some()) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        look().map_err(parquet_error(&self.path))
     }
 
     /// Reads these columns of a row group: of the rows given (in order), or of all.
