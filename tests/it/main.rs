@@ -10,6 +10,7 @@ mod identity;
 mod k8s_log;
 mod k8s_log_forward;
 mod k8s_watch;
+mod k8s_watch_faults;
 mod k8s_watch_lease;
 mod k8s_webhook;
 mod kills;

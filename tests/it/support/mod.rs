@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod aws;
 pub(crate) mod disk;
+pub(crate) mod fake_kube;
 pub(crate) mod https;
 pub(crate) mod k8s;
 pub(crate) mod kube;

@@ -75,16 +75,18 @@ impl Watch {
 
     /// A metric's value; 0 where it is not there.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let (_, text) = http(self.admin, "GET", "/metrics", "").unwrap_or_default();
-        let line = text.lines().find_map(|it| it.strip_prefix(series).map(str::to_owned));
+        let line = self.metrics().lines().find_map(|it| it.strip_prefix(series).map(str::to_owned));
         line.map_or(0.0, |it| it.trim().parse().unwrap())
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        http(self.admin, "GET", "/metrics", "").unwrap_or_default().1
     }
 
     /// Whether all kinds that there are have been listed and are watched.
     pub(crate) fn is_complete(&self) -> bool {
-        let (_, text) = http(self.admin, "GET", "/metrics", "").unwrap_or_default();
         // Twelve, and the API itself.
-        text.lines().filter(|it| it.starts_with("planewatch_watch_up{") && it.ends_with(" 1")).count() == 13
+        self.metrics().lines().filter(|it| it.starts_with("planewatch_watch_up{") && it.ends_with(" 1")).count() == 13
     }
 
     pub(crate) fn is_leader(&self) -> bool {
