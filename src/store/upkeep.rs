@@ -325,7 +325,7 @@ impl Committer {
             let mut rows = 0;
             group.retain(|it| {
                 rows += it.rows;
-                rows <= 4 * MERGE_ROWS_MAX
+                rows <= 2 * MERGE_ROWS_MAX
             });
             self.keeper_is_busy = self.jobs.try_send(Job::MergeSegments(group)).is_ok();
         }

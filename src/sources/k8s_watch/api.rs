@@ -9,9 +9,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long an answer may take to begin, and what is read whole to go on.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to be read whole: 8 MiB over half a megabit a second.
+const WHOLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a credential plugin of the kubeconfig may take.
 const PLUGIN_TIMEOUT: Duration = Duration::from_mins(1);
 /// How much of what a library says is said again, characters: a plugin's whole output may be in it.
@@ -193,8 +196,10 @@ impl Api {
 /// Reads a body to its end.
 pub(super) async fn whole(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
+    let end = Instant::now() + WHOLE_TIMEOUT;
     loop {
-        let frame = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(|_| ApiError::Silent(ANSWER_TIMEOUT))?;
+        let until = end.min(Instant::now() + ANSWER_TIMEOUT);
+        let frame = tokio::time::timeout_at(until, body.frame()).await.map_err(|_| ApiError::Silent(ANSWER_TIMEOUT))?;
         let Some(frame) = frame else { return Ok(bytes) };
         let frame = frame.map_err(|it| of_kube(&it))?;
         let Some(data) = frame.data_ref() else { continue };

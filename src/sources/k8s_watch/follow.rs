@@ -29,7 +29,7 @@ pub(super) struct Shared {
     pub(super) access: Arc<Access>,
     pub(super) vitals: Arc<Vitals>,
     pub(super) term: Arc<Term>,
-    /// One page of a list at a time.
+    /// Few pages of lists at a time.
     pub(super) listing: Semaphore,
 }
 
@@ -98,9 +98,10 @@ impl Follower {
             let is_first = self.failures == 0;
             self.failures = self.failures.saturating_add(1);
             if let Some(instead) = self.instead(&next, &error) {
-                self.tell_gap(&error).await;
                 next = Next::List(instead);
+                // Once in a row of failures; and nothing is known to be forgotten where a watch only ends.
                 if is_first {
+                    self.tell_gap(&error).await;
                     continue;
                 }
             }
@@ -143,6 +144,10 @@ impl Follower {
                 *next = Next::Watch(position);
             }
             Next::Watch(position) => {
+                // What broke the watch may be that the server is another by now.
+                if self.failures > 0 {
+                    self.look_for_regress(position).await?;
+                }
                 let is_heard = self.watch(position).await?;
                 if !is_heard {
                     self.look_for_regress(position).await?;

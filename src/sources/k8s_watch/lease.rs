@@ -199,7 +199,6 @@ impl Elector {
         }
         self.held = None;
         self.set_leader(false);
-        self.vitals.retire();
         tracing::warn!(source = self.source, identity = self.identity, "is not the leader any more");
     }
 

@@ -54,7 +54,7 @@ impl Follower {
         self.known.begin_list();
         let (mut limit, mut next) = (PAGE_OBJECTS, String::new());
         loop {
-            // One page of all kinds in memory at a time.
+            // Few pages of all kinds in memory at a time.
             let shared = std::sync::Arc::clone(&self.shared);
             let _turn = self.unless_stopped(async { Ok(shared.listing.acquire().await) }).await?;
             let page = match self.unless_stopped(self.page(limit, &next, news)).await {

@@ -24,15 +24,18 @@ use api::{Access, ApiError};
 use follow::{Follower, Shared};
 use kinds::Kind;
 use lease::Elector;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use term::{Positions, Term};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use vitals::Vitals;
 
 /// The pause before a kubeconfig that does not work is read again.
 const CONNECT_PAUSE: Duration = Duration::from_secs(5);
+/// So many pages of lists are in memory at a time: one may stall and holds nobody up.
+const LISTS_MAX: usize = 2;
 /// The pause before a watch that failed begins anew.
 const BUG_PAUSE: Duration = Duration::from_secs(10);
 /// What `/readyz` and the metrics call the way to the API server.
@@ -51,18 +54,23 @@ pub async fn run(config: K8sWatchConfig, at: Surroundings) {
 async fn serve(config: &K8sWatchConfig, at: &Surroundings, vitals: &Arc<Vitals>) {
     let Some(access) = connect(config, at, vitals).await else { return };
     let Some(lease) = config.lease.clone() else {
-        return follow(config, at, &access, vitals, Arc::new(Term::new(None, Positions::new(), None))).await;
+        let term = Arc::new(Term::new(None, Positions::new(), None));
+        return Followers::start(config, at, &access, vitals, term).all().await;
     };
     let mut elector = Elector::new(Arc::clone(&access), lease, &config.name, at.clone(), Arc::clone(vitals));
     while let Some(term) = elector.acquire().await {
         let term = Arc::new(term);
+        let mut followers = Followers::start(config, at, &access, vitals, Arc::clone(&term));
         let is_done = tokio::select! {
-            () = follow(config, at, &access, vitals, Arc::clone(&term)) => true,
+            () = followers.all() => true,
             () = elector.keep(&term) => false,
         };
         if is_done {
             return elector.release(&term).await;
         }
+        // What they say of themselves ends before it is taken back.
+        followers.tasks.shutdown().await;
+        vitals.retire();
     }
 }
 
@@ -81,33 +89,47 @@ async fn connect(config: &K8sWatchConfig, at: &Surroundings, vitals: &Vitals) ->
     }
 }
 
-/// Follows every kind, until the source is to stop. Whoever drops this ends them at once: the term is over.
-async fn follow(config: &K8sWatchConfig, at: &Surroundings, access: &Arc<Access>, vitals: &Arc<Vitals>, term: Arc<Term>) {
-    let shared = Arc::new(Shared {
-        source: config.name.clone(),
-        at: at.clone(),
-        access: Arc::clone(access),
-        vitals: Arc::clone(vitals),
-        term,
-        listing: Semaphore::new(1),
-    });
-    let mut followers: JoinSet<()> = config.kinds().map(|kind| follow_one(kind, Arc::clone(&shared))).collect();
-    while followers.join_next().await.is_some() {}
+/// A task for each kind.
+struct Followers {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    kinds: HashMap<Id, &'static Kind>,
 }
 
-/// Follows one kind; begins anew if that fails, which it should not.
-async fn follow_one(kind: &'static Kind, shared: Arc<Shared>) {
-    loop {
-        let mut follower: JoinSet<()> = [Follower::new(kind, Arc::clone(&shared)).run()].into_iter().collect();
-        match follower.join_next().await {
-            Some(Err(error)) if error.is_panic() => {
-                tracing::error!(source = shared.source, resource = kind.resource, %error, "a watch failed; this is a bug");
-                shared.vitals.down(kind.resource, &ApiError::Bug);
+impl Followers {
+    fn start(config: &K8sWatchConfig, at: &Surroundings, access: &Arc<Access>, vitals: &Arc<Vitals>, term: Arc<Term>) -> Self {
+        let shared = Arc::new(Shared {
+            source: config.name.clone(),
+            at: at.clone(),
+            access: Arc::clone(access),
+            vitals: Arc::clone(vitals),
+            term,
+            listing: Semaphore::new(LISTS_MAX),
+        });
+        let mut it = Self { shared, tasks: JoinSet::new(), kinds: HashMap::new() };
+        config.kinds().for_each(|kind| it.spawn(kind, Duration::ZERO));
+        it
+    }
+
+    fn spawn(&mut self, kind: &'static Kind, pause: Duration) {
+        let shared = Arc::clone(&self.shared);
+        let task = self.tasks.spawn(async move {
+            if pause.is_zero() || shared.at.wait(pause).await {
+                Follower::new(kind, shared).run().await;
             }
-            _ => return,
-        }
-        if !shared.at.wait(BUG_PAUSE).await {
-            return;
+        });
+        self.kinds.insert(task.id(), kind);
+    }
+
+    /// Until all have ended, because the source is to stop. One that fails, which it should not, begins anew.
+    async fn all(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            let Err(error) = ended else { continue };
+            if let Some(kind) = self.kinds.remove(&error.id()).filter(|_| error.is_panic()) {
+                tracing::error!(source = self.shared.source, resource = kind.resource, %error, "a watch failed; this is a bug");
+                self.shared.vitals.down(kind.resource, &ApiError::Bug);
+                self.spawn(kind, BUG_PAUSE);
+            }
         }
     }
 }
