@@ -6,20 +6,21 @@ use super::term;
 use crate::app::{self, RunOptions};
 use crate::store::Counts;
 
-/// How many heaps the C library may keep. By default it keeps several per core, and the room that batches leave in
-/// each adds up: measured, a quarter less memory with two, at the same speed.
-const ARENAS: &str = "2";
+/// How the C library is to keep memory: one heap, and what has a mebibyte or more by itself, so that it goes back to the
+/// system. By default there are several heaps per core, and the room that batches leave in each adds up. Measured over a
+/// million events: 90 MiB instead of 115, for 4 % more CPU time.
+const HEAP: [(&str, &str); 3] = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "1048576"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// The C library reads its settings before `main`: so the program starts itself once more with them, as the same process.
-fn with_few_arenas() {
+fn with_one_heap() {
     use std::os::unix::process::CommandExt;
-    let Some(program) = crate::config::restart_with("MALLOC_ARENA_MAX") else { return };
-    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).env("MALLOC_ARENA_MAX", ARENAS).exec();
+    let Some(program) = crate::config::restart_with(HEAP[0].0) else { return };
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(HEAP).exec();
     tracing::debug!(%error, "goes on with the default heaps");
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    with_few_arenas();
+    with_one_heap();
     let config = crate::config::load(&args.config)?;
     let counts = block_on(app::run(config, RunOptions { is_drain: args.drain, ..RunOptions::default() }))??;
     if args.drain {
