@@ -290,7 +290,7 @@ impl<'p> Run<'p> {
                         record.around = Around { cluster: None, account: None, ..record.around };
                     }
                     let mut event = worker.normalizer.event(&record, context);
-                    if !self.takes.is_empty() && !self.takes.contains(&event.event_type) {
+                    if !self.delivery.is_own && !self.takes.is_empty() && !self.takes.contains(&event.event_type) {
                         self.refuse(&record, event.event_type);
                         continue;
                     }

@@ -8,6 +8,7 @@ pub mod http;
 pub mod k8s_log;
 pub mod k8s_watch;
 pub mod k8s_webhook;
+mod own;
 mod retry;
 
 pub use health::Health;
@@ -113,6 +114,8 @@ pub struct Delivery {
     pub settles_uri: bool,
     /// Bad bytes are accepted as bad. Else the source wants to fetch once more and see.
     pub is_final: bool,
+    /// What planewatch says of itself: not what the source was given, and not bound to what it may bring.
+    pub is_own: bool,
     /// The account that the key names.
     pub key_account: Option<String>,
     /// Messages and objects that were skipped, by reason.
@@ -140,6 +143,7 @@ impl Delivery {
             settles: Vec::new(),
             settles_uri: false,
             is_final: true,
+            is_own: false,
             key_account: None,
             skipped: Vec::new(),
         }

@@ -131,6 +131,9 @@ fn a_body_at_its_ceiling_is_taken_and_one_byte_more_is_not() {
         assert_eq!(hook.refused("too_large"), 2);
         let log = running.log();
         assert!(log.contains("ERROR") && log.contains("--audit-webhook-truncate-enabled"), "{log}");
+        wait_for("an event that rules can match", || {
+            hook.app.search("event_type = \"kubernetesEvent\" and action = \"BodyTooLarge\" and raw like \"truncate-enabled\"").len() == 1
+        });
         assert_eq!(hook.stored().len(), 14);
         assert_eq!(hook.reasons().as_deref(), Some("ok\n"));
         let left: Vec<_> = std::fs::read_dir(hook.app.data().join("tmp")).unwrap().map(|it| it.unwrap().file_name()).collect();

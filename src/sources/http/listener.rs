@@ -7,6 +7,7 @@ use super::quiet::Quiet;
 use super::{Limits, Listen, Route, connection};
 use crate::metrics;
 use crate::sources::Surroundings;
+use crate::sources::own::OwnEvent;
 use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -53,7 +54,13 @@ impl Inside {
         self.at.metrics.add(&metrics::HTTP_REFUSED, source, reason, 1.0);
         let Some(more) = self.quiet.is_due(source, reason) else { return };
         match reason {
-            "too_large" => tracing::error!(source, %from, reason, more, "refused: {message}; {detail}"),
+            "too_large" => {
+                let message = format!("refused: {message}; {detail}");
+                tracing::error!(source, %from, reason, more, "{message}");
+                let event = OwnEvent { source, kind: "Warning", reason: "BodyTooLarge", message: &message, now_ms: self.at.clock.now_ms() };
+                let (at, delivery) = (self.at.clone(), event.delivery());
+                tokio::spawn(async move { at.deliver(delivery).await });
+            }
             // Probes that open a port and close it are no news.
             "handshake" => tracing::info!(source, %from, reason, more, "refused: {message}"),
             _ => tracing::warn!(source, %from, reason, more, detail = ?detail, "refused: {message}"),

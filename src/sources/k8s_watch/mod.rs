@@ -44,7 +44,7 @@ const API: &str = "api";
 /// Watches until it is told to stop, or, when draining, until everything that is there now is stored.
 pub async fn run(config: K8sWatchConfig, at: Surroundings) {
     let alert_after = Duration::from_secs(config.alert_after_secs);
-    let vitals = Arc::new(Vitals::new(&config.name, &config.cluster, alert_after, at.clone()));
+    let vitals = Arc::new(Vitals::new(&config.name, alert_after, at.clone()));
     tokio::select! {
         () = serve(&config, &at, &vitals) => {}
         () = vitals.watch() => {}

@@ -4,8 +4,8 @@ use super::api::ApiError;
 use super::kinds::{Kind, names};
 use crate::clock::Stopwatch;
 use crate::metrics;
-use crate::sources::{Delivery, Input, Surroundings};
-use serde_json::json;
+use crate::sources::Surroundings;
+use crate::sources::own::OwnEvent;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -27,15 +27,14 @@ struct Trouble {
 /// The state of a source's watches.
 pub(super) struct Vitals {
     source: String,
-    cluster: String,
     alert_after: Duration,
     at: Surroundings,
     troubles: Mutex<BTreeMap<&'static str, Trouble>>,
 }
 
 impl Vitals {
-    pub(super) fn new(source: &str, cluster: &str, alert_after: Duration, at: Surroundings) -> Self {
-        Self { source: source.to_owned(), cluster: cluster.to_owned(), alert_after, at, troubles: Mutex::default() }
+    pub(super) fn new(source: &str, alert_after: Duration, at: Surroundings) -> Self {
+        Self { source: source.to_owned(), alert_after, at, troubles: Mutex::default() }
     }
 
     /// Something (a resource, or the Lease) works.
@@ -133,22 +132,9 @@ impl Vitals {
     }
 
     /// Stores an Event of our own: rules can match it.
-    pub(super) async fn tell(&self, kind: &str, reason: &str, what: &[String]) {
-        let now = self.at.clock.now_ms();
-        let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default().to_string();
-        let uid = format!("planewatch/{}/{reason}/{now}/{}", self.source, what.join(" ").split(':').next().unwrap_or_default());
-        let event = json!({"type": "ADDED", "object": {
-            "kind": "Event", "apiVersion": "v1",
-            "metadata": {"name": format!("{}.{now:x}", self.source), "uid": uid, "resourceVersion": "0", "creationTimestamp": time},
-            "type": kind, "reason": reason, "message": what.join("; "), "count": what.len(),
-            "involvedObject": {"kind": "Cluster", "name": self.cluster},
-            "source": {"component": "planewatch"}, "reportingComponent": "planewatch", "reportingInstance": self.source,
-            "firstTimestamp": time, "lastTimestamp": time,
-        }});
-        let mut delivery = Delivery::new(&self.source, "planewatch:k8s_watch".to_owned());
-        let line = event.to_string();
-        delivery.bytes = line.len() as u64;
-        delivery.input = Input::Lines(line.into());
-        self.at.deliver(delivery).await;
+    pub(super) async fn tell(&self, kind: &'static str, reason: &'static str, what: &[String]) {
+        let (now_ms, message) = (self.at.clock.now_ms(), what.join("; "));
+        let event = OwnEvent { source: &self.source, kind, reason, message: &message, now_ms };
+        self.at.deliver(event.delivery()).await;
     }
 }

@@ -109,7 +109,12 @@ impl Webhook {
 
     /// auditID of every stored event, with repeats.
     pub(crate) fn stored(&self) -> Vec<String> {
-        let mut ids: Vec<_> = self.app.search("").iter().map(|it| it["raw"]["auditID"].as_str().unwrap().to_owned()).collect();
+        let mut ids: Vec<_> = self
+            .app
+            .search("event_type = \"kubernetesAudit\"")
+            .iter()
+            .map(|it| it["raw"]["auditID"].as_str().unwrap().to_owned())
+            .collect();
         ids.sort();
         ids
     }
