@@ -110,8 +110,7 @@ impl Inside {
         let change = watched::Change::new(said, &self.tape, &self.text);
         if let Some(span) = watched::managed_fields(&self.tape, &self.text) {
             self.text.replace_range(span, "");
-            let length = self.text.len();
-            self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).ok().filter(|end| *end == length)?;
+            self.scan()?;
         }
         Some(change)
     }
@@ -119,6 +118,10 @@ impl Inside {
     fn take(&mut self, text: &str) -> Option<()> {
         self.text.clear();
         self.text.push_str(text);
+        self.scan()
+    }
+
+    fn scan(&mut self) -> Option<()> {
         let length = self.text.trim_end().len();
         self.scanner.scan(self.text.as_bytes(), 0, &mut self.tape).ok().filter(|end| *end == length).map(drop)
     }

@@ -28,6 +28,8 @@ use std::time::Duration;
 pub const MEMORY_BYTES_MAX: u64 = 4 << 20;
 /// The longest line of a followed file, bytes: the longest record that is decoded.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
+/// How much of what a source sets aside is kept to look at, bytes.
+const EXCERPT_BYTES: usize = 1_024;
 
 /// The pause before what was not taken is handed over once more.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -58,6 +60,14 @@ pub struct SetAside {
     pub excerpt: Vec<u8>,
     /// When to fetch them again, ms.
     pub next_try_ms: Option<i64>,
+}
+
+impl SetAside {
+    /// A line that is longer than any record may be.
+    fn long_line(bytes: u64, excerpt: Vec<u8>) -> Self {
+        let detail = format!("a line of {bytes} bytes, at most {LINE_BYTES_MAX}");
+        Self { reason: "record_too_large", detail, bytes, excerpt, next_try_ms: None }
+    }
 }
 
 /// A record that the source itself refuses.

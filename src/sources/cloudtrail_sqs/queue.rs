@@ -25,7 +25,7 @@ const DELETE_GATHER: Duration = Duration::from_millis(100);
 const DELETE_TRIES: usize = 3;
 /// While the queue is gone or denied: a few calls a minute.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(20);
-/// The first and the longest wait after passing errors.
+/// The wait after passing errors, before it doubles with each, and the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How often parked objects are looked at.
@@ -268,7 +268,7 @@ impl Queue {
 }
 
 fn backoff(failures: u32) -> Duration {
-    pause(failures, BACKOFF_FIRST, BACKOFF_MAX)
+    pause(failures.saturating_add(1), BACKOFF_FIRST, BACKOFF_MAX)
 }
 
 /// Fetches parked objects again when they are due; when draining, once.

@@ -5,7 +5,7 @@
 //! bytes right before the place where reading stopped. Memory: one piece, or one line of [`LINE_BYTES_MAX`].
 
 use super::position::{Head, Mark, Position, TAIL_BYTES};
-use crate::sources::{LINE_BYTES_MAX, lines};
+use crate::sources::{EXCERPT_BYTES, LINE_BYTES_MAX, lines};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, BufRead};
@@ -17,8 +17,6 @@ pub(super) const PIECE_BYTES: usize = 1_000_000;
 pub(super) const PIECE_LINES_MAX: usize = 400;
 /// How much is read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
-/// How much of a line that is too long is kept to look at.
-const EXCERPT_BYTES: usize = 1_024;
 
 /// Where the bytes come from.
 pub(super) enum From {

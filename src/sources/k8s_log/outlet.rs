@@ -4,12 +4,9 @@ use super::config::K8sLogConfig;
 use super::forward::{Forwarder, Sent};
 use super::lines::is_damage;
 use crate::json::{Kind, ScanError, Scanner, Tape};
-use crate::sources::{Delivery, Input, LINE_BYTES_MAX, Refused, SetAside, Surroundings, lines};
+use crate::sources::{Delivery, EXCERPT_BYTES, Input, LINE_BYTES_MAX, Refused, SetAside, Surroundings, lines};
 use bytes::Bytes;
 use std::io;
-
-/// How much of a refused line is kept to look at.
-const EXCERPT_BYTES: usize = 1_024;
 
 /// What was read, in terms of lines.
 #[derive(Debug, Default)]
@@ -26,8 +23,7 @@ impl Piece {
     }
 
     pub(super) fn of_long_line(bytes: u64, excerpt: Vec<u8>, index: u64) -> Self {
-        let detail = format!("a line of {bytes} bytes, at most {LINE_BYTES_MAX}");
-        let what = SetAside { reason: "record_too_large", detail, bytes, excerpt, next_try_ms: None };
+        let what = SetAside::long_line(bytes, excerpt);
         Self { refused: vec![Refused { index, what }], bytes, ..Self::default() }
     }
 

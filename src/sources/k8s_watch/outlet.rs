@@ -4,15 +4,13 @@ use super::kinds::Kind;
 use super::known::Known;
 use super::stream::{Meta, Verb};
 use super::term::Term;
-use crate::sources::{Delivery, Input, LINE_BYTES_MAX, Refused, SetAside, Surroundings};
+use crate::sources::{Delivery, EXCERPT_BYTES, Input, Refused, SetAside, Surroundings};
 use std::sync::Arc;
 
 /// Lines of one delivery, bytes, about.
 const BATCH_BYTES: usize = 1 << 20;
 /// Changes of one delivery, and what it remembers or forgets.
 const BATCH_CHANGES: usize = 1_000;
-/// How much of an object that is none is kept to look at, bytes.
-const EXCERPT_BYTES: usize = 1_024;
 
 /// Changes that are not handed over yet.
 #[derive(Debug, Default)]
@@ -68,17 +66,17 @@ impl Batch {
 
     /// A line that is too long to be read.
     pub(super) fn refuse(&mut self, bytes: u64, excerpt: Vec<u8>) {
-        self.set_aside("record_too_large", format!("a line of {bytes} bytes, at most {LINE_BYTES_MAX}"), bytes, excerpt);
+        self.set_aside(SetAside::long_line(bytes, excerpt));
     }
 
     /// An element of a list that is no object of Kubernetes.
     pub(super) fn refuse_listed(&mut self, text: &str) {
         let excerpt = text.as_bytes()[..text.len().min(EXCERPT_BYTES)].to_vec();
-        self.set_aside("not_a_record", "an object without a uid in its metadata".to_owned(), text.len() as u64, excerpt);
+        let detail = "an object without a uid in its metadata".to_owned();
+        self.set_aside(SetAside { reason: "not_a_record", detail, bytes: text.len() as u64, excerpt, next_try_ms: None });
     }
 
-    fn set_aside(&mut self, reason: &'static str, detail: String, bytes: u64, excerpt: Vec<u8>) {
-        let what = SetAside { reason, detail, bytes, excerpt, next_try_ms: None };
+    fn set_aside(&mut self, what: SetAside) {
         self.refused.push(Refused { index: self.changes as u64, what });
         self.changes += 1;
     }

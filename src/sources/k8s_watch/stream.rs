@@ -1,13 +1,10 @@
 //! A watch's answer, line by line, and what a line says.
 
 use super::api::{ApiError, of_kube};
-use crate::sources::LINE_BYTES_MAX;
+use crate::sources::{EXCERPT_BYTES, LINE_BYTES_MAX};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::Deserialize;
-
-/// How much of a line that is too long is kept to look at, bytes.
-const EXCERPT_BYTES: usize = 1_024;
 
 /// One line of a watch.
 #[derive(Debug, PartialEq, Eq)]
