@@ -28,6 +28,8 @@ pub(super) fn whole(bytes: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option
         return None;
     }
     if out.len() < stated {
+        // To the byte: twice the room of a large object is a lot of memory for each decoder.
+        out.reserve_exact(stated - out.len());
         out.resize(stated, 0);
     }
     let mut inflater = libdeflater::Decompressor::new();

@@ -271,7 +271,7 @@ impl Committer {
         write_run(&*session.shared.disk, &path, std::mem::take(&mut session.pending).sorted().into_iter().map(Ok))?;
         let run = Arc::new(Run::open(seq, &path)?);
         session.runs.push(Arc::clone(&run));
-        self.ids.add_run(run)
+        self.ids.add_unnamed_run(run)
     }
 
     /// The transaction, then the files into their places, then the counters.
@@ -296,12 +296,14 @@ impl Committer {
         alerts::record(&tx, rules, std::mem::replace(&mut session.tally, Tally::new(rules)), session.now)?;
         tx.commit()?;
         // From here on the deliveries are stored, whatever else fails: the files are found in tmp/ too.
+        self.ids.name_runs();
         let runs: Vec<(u64, PathBuf)> = session.runs.iter().map(|run| (run.seq, run.path.clone())).collect();
         let placed = shared.disk.reached(CrashPoint::BulkCommitted).map_err(at_dir()).and_then(|()| self.place(&session.segments, &runs));
         if let Err(error) = placed {
             self.shared.pause(&error);
         }
         self.publish(&session.taken, &session.verdicts);
+        self.merge_runs();
         Ok(())
     }
 }

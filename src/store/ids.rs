@@ -6,12 +6,15 @@
 use super::StoreError;
 use super::runs::{Entry, Run};
 use crate::event::EventId;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// When this many runs of a size are there, they become one.
 const MERGE_AT: usize = 4;
+/// So many become one at once, at most: the keeper has other work as well.
+const MERGED_MAX: usize = 64;
 /// The size of the smallest runs; each next size is [`MERGE_AT`] times as large.
 const SMALLEST_IDS: u64 = 40_000;
 /// Filters over the smaller runs may take this much memory; larger runs are looked up on disk.
@@ -146,6 +149,8 @@ pub(super) struct IdIndex {
     /// Those of logs that are being sealed, by log.
     pub(super) sealing: Vec<(u64, Arc<IdSet>)>,
     runs: Vec<(Arc<Run>, Option<Filter>)>,
+    /// Runs of a commit that is being made: looked up, but neither merged nor kept if it fails.
+    unnamed: Vec<u64>,
     block: Vec<u8>,
 }
 
@@ -186,21 +191,36 @@ impl IdIndex {
         Ok(())
     }
 
+    /// Adds a run of a commit that is being made.
+    pub(super) fn add_unnamed_run(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
+        let seq = run.seq;
+        self.add_run(run)?;
+        self.unnamed.push(seq);
+        Ok(())
+    }
+
+    /// The commit is made: its runs are as good as any.
+    pub(super) fn name_runs(&mut self) {
+        self.unnamed.clear();
+    }
+
     /// Takes runs out; their files are the caller's to remove.
     pub(super) fn remove_runs(&mut self, seqs: &[u64]) {
         self.runs.retain(|(run, _)| !seqs.contains(&run.seq));
+        self.unnamed.retain(|it| !seqs.contains(it));
     }
 
-    pub(super) fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
-        self.runs.iter().map(|(run, _)| run)
+    /// The runs that the state names.
+    pub(super) fn named_runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.iter().map(|(run, _)| run).filter(|it| !self.unnamed.contains(&it.seq))
     }
 
     /// The runs to make one of: the smallest size of which there are enough.
     pub(super) fn to_merge(&self) -> Option<Vec<Arc<Run>>> {
         let size = |run: &Run| (run.entries / SMALLEST_IDS).max(1).ilog(MERGE_AT as u64);
-        let sizes: std::collections::BTreeSet<u32> = self.runs().map(|run| size(run)).collect();
+        let sizes: std::collections::BTreeSet<u32> = self.named_runs().map(|run| size(run)).collect();
         sizes.into_iter().find_map(|wanted| {
-            let group: Vec<_> = self.runs().filter(|run| size(run) == wanted).cloned().collect();
+            let group: Vec<_> = self.named_runs().filter(|run| size(run) == wanted).take(MERGED_MAX).cloned().collect();
             (group.len() >= MERGE_AT).then_some(group)
         })
     }
@@ -208,22 +228,64 @@ impl IdIndex {
 
 /// The entries of several runs in order, those of hours that are not kept left out.
 pub(super) fn merged<'r>(runs: &'r [Arc<Run>], keep: impl Fn(i64) -> bool + 'r) -> impl Iterator<Item = Result<Entry, StoreError>> + 'r {
-    let mut heads: Vec<_> = runs.iter().map(|run| run.iter().peekable()).collect();
+    let mut rests: Vec<_> = runs.iter().map(|run| run.iter()).collect();
+    // The next entry of each run, least first.
+    let mut heads: BinaryHeap<Reverse<(Entry, usize)>> = BinaryHeap::with_capacity(runs.len());
+    let mut to_read: Vec<usize> = (0..rests.len()).collect();
     std::iter::from_fn(move || {
         loop {
-            let mut least: Option<(usize, Entry)> = None;
-            for (n, head) in heads.iter_mut().enumerate() {
-                match head.peek() {
-                    Some(Ok(entry)) if least.is_none_or(|(_, it)| *entry < it) => least = Some((n, *entry)),
-                    Some(Err(_)) => return head.next(),
-                    _ => {}
+            while let Some(n) = to_read.pop() {
+                match rests[n].next() {
+                    Some(Ok(entry)) => heads.push(Reverse((entry, n))),
+                    Some(Err(error)) => return Some(Err(error)),
+                    None => {}
                 }
             }
-            let (n, entry) = least?;
-            heads[n].next();
+            let Reverse((entry, n)) = heads.pop()?;
+            to_read.push(n);
             if keep(entry.hour) {
                 return Some(Ok(entry));
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::RealDisk;
+    use super::super::runs::write_run;
+    use super::*;
+
+    fn run(folder: &std::path::Path, seq: u64) -> Arc<Run> {
+        let path = folder.join(seq.to_string());
+        let entry = |n: u64| Entry { hour: 0, id: EventId(u128::from(n * 16 + seq) << 64), fingerprint: n };
+        write_run(&RealDisk, &path, (0..1_000).map(|n| Ok(entry(n)))).unwrap();
+        Arc::new(Run::open(seq, &path).unwrap())
+    }
+
+    #[test]
+    fn merged_runs_are_in_order_without_hours_that_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs: Vec<_> = (0..7).map(|seq| run(folder.path(), seq)).collect();
+        let entries: Vec<_> = merged(&runs, |_| true).map(Result::unwrap).collect();
+        assert!(entries.len() == 7_000 && entries.is_sorted());
+        assert_eq!(merged(&runs, |hour| hour > 0).count(), 0);
+    }
+
+    // Merged, they would outlive a commit that fails, and its events would be duplicates when they come again.
+    #[test]
+    fn runs_of_a_commit_that_is_being_made_are_looked_up_and_not_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = IdIndex::default();
+        for seq in 0..MERGE_AT as u64 {
+            index.add_unnamed_run(run(folder.path(), seq)).unwrap();
+        }
+        let entry = Entry { hour: 0, id: EventId(16 << 64), fingerprint: 1 };
+        assert_eq!(index.look_up(None, entry).unwrap(), Known::Duplicate);
+        assert!(index.to_merge().is_none());
+        index.name_runs();
+        assert_eq!(index.to_merge().unwrap().len(), MERGE_AT);
+        index.remove_runs(&[0, 1, 2, 3]);
+        assert_eq!(index.look_up(None, entry).unwrap(), Known::New);
+    }
 }

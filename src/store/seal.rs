@@ -1,4 +1,5 @@
-//! Sealing: a log becomes Parquet and a run of ids. Merging: small segments become one, small runs too.
+//! Sealing: a log becomes Parquet and a run of ids. Merging: small segments become one, small runs too. Row groups that are large enough are
+//! taken over as they are.
 //!
 //! These write files and touch no state: the committer names the result in one transaction, then moves it.
 
@@ -57,16 +58,19 @@ impl<'l> Sorter<'l> {
         Ok(())
     }
 
-    fn add_hour(&mut self, hour: i64, batch: Batch) -> Result<(), StoreError> {
-        let key = (batch.event_type, hour);
-        let (_, writer, rows) = match self.open.entry(key) {
+    fn open(&mut self, key: (EventType, i64)) -> Result<&mut (u64, SegmentWriter, Batch), StoreError> {
+        Ok(match self.open.entry(key) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let seq = self.layout.take_seq();
                 let writer = SegmentWriter::create(self.disk, &self.layout.tmp_segment(seq))?;
                 entry.insert((seq, writer, Batch::new(key.0)))
             }
-        };
+        })
+    }
+
+    fn add_hour(&mut self, hour: i64, batch: Batch) -> Result<(), StoreError> {
+        let (_, writer, rows) = self.open((batch.event_type, hour))?;
         rows.append_all(&batch);
         batch.recycle();
         if rows.raw_bytes() >= ROW_GROUP_RAW_BYTES || rows.len() >= ROW_GROUP_ROWS { writer.write_group(rows) } else { Ok(()) }
@@ -148,8 +152,12 @@ pub(super) fn merge_segments(layout: &Layout, disk: &dyn Disk, segments: &[Segme
     let mut copy = || -> Result<(), StoreError> {
         for segment in segments {
             let (file, path) = layout.open_segment(segment)?;
-            let reader = SegmentReader::open(file, &path, &segment.event_type, false)?;
+            let reader = SegmentReader::open(file, &path, &segment.event_type, true)?;
             for group in 0..reader.groups() {
+                if is_to_keep(&reader, group, &conflicts)? {
+                    sorter.open((reader.event_type, segment.collected))?.1.take_group(&reader, group)?;
+                    continue;
+                }
                 let mut batch = reader.read(group, ALL, None)?;
                 for (id, flags) in batch.ids.iter().zip(&mut batch.flags) {
                     if conflicts.contains(id) {
@@ -168,6 +176,15 @@ pub(super) fn merge_segments(layout: &Layout, disk: &dyn Disk, segments: &[Segme
             Err(error)
         }
     }
+}
+
+/// Whether a row group stays as it is: it is large enough, and nothing in it is to be flagged.
+fn is_to_keep(reader: &SegmentReader, group: usize, conflicts: &HashSet<EventId>) -> Result<bool, StoreError> {
+    let is_large = reader.group_rows(group) >= ROW_GROUP_ROWS / 2 || reader.group_raw_bytes(group) >= ROW_GROUP_RAW_BYTES / 2;
+    if !is_large || !reader.is_of_this_version() {
+        return Ok(false);
+    }
+    Ok(conflicts.is_empty() || !reader.read(group, &[Col::Id], None)?.ids.iter().any(|it| conflicts.contains(it)))
 }
 
 /// Ids that two rows state with different fingerprints. In memory a row takes sixteen bytes, whatever its length: first ids

@@ -6,6 +6,7 @@
 use super::StoreError;
 use super::batch::{Batch, Column, IntCol, ListCol, TextCol};
 use super::disk::{Disk, DiskFile};
+use super::segment_read::SegmentReader;
 use crate::event::column::{ALL, Kind};
 use crate::event::{Col, Flags};
 use bytes::Bytes;
@@ -121,6 +122,20 @@ impl SegmentWriter {
         self.times.1 = self.times.1.max(batch.event_times[order[0] as usize]);
         write_columns(&mut self.writer, batch, &order).map_err(parquet_error(&self.path))?;
         batch.clear();
+        Ok(())
+    }
+
+    /// Takes a row group of another segment over as it is: nothing of it is taken apart.
+    pub(super) fn take_group(&mut self, from: &SegmentReader, group: usize) -> Result<(), StoreError> {
+        let (min, max) = from.group_times(group);
+        let mut out = self.writer.next_row_group().map_err(parquet_error(&self.path))?;
+        for at in 0..ALL.len() {
+            let (file, column) = from.encoded(group, at)?;
+            out.append_column(file, column).map_err(parquet_error(&self.path))?;
+        }
+        out.close().map_err(parquet_error(&self.path))?;
+        self.rows += from.group_rows(group) as u64;
+        self.times = (self.times.0.min(min), self.times.1.max(max));
         Ok(())
     }
 

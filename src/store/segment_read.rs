@@ -10,6 +10,7 @@ use memchr::memmem::Finder;
 use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, RowGroupReader};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 /// A file that is read by position: Parquet's own reader of files moves a cursor that threads would share.
 #[derive(Clone)]
-struct ByPosition {
+pub(super) struct ByPosition {
     file: Arc<File>,
     length: u64,
 }
@@ -48,7 +49,7 @@ impl ChunkReader for ByPosition {
     }
 }
 
-struct From {
+pub(super) struct From {
     file: Arc<File>,
     at: u64,
 }
@@ -66,7 +67,7 @@ pub(super) struct SegmentReader {
     reader: SerializedFileReader<ByPosition>,
     input: ByPosition,
     path: PathBuf,
-    event_type: EventType,
+    pub(super) event_type: EventType,
     /// Where each of our columns is in this file: an older file lacks the newer ones.
     places: Vec<Option<usize>>,
 }
@@ -93,6 +94,34 @@ impl SegmentReader {
 
     pub(super) fn group_rows(&self, group: usize) -> usize {
         self.reader.metadata().row_group(group).num_rows() as usize
+    }
+
+    /// Bytes of the native records of a row group, before compression.
+    pub(super) fn group_raw_bytes(&self, group: usize) -> usize {
+        self.places[Col::Raw as usize].map_or(0, |at| self.reader.metadata().row_group(group).column(at).uncompressed_size() as usize)
+    }
+
+    /// Whether this file has our columns, all of them and in our order.
+    pub(super) fn is_of_this_version(&self) -> bool {
+        let n = self.reader.metadata().file_metadata().schema_descr().num_columns();
+        n == ALL.len() && self.places.iter().enumerate().all(|(n, at)| *at == Some(n))
+    }
+
+    /// The file, and what is known of a column of a row group: as a writer wants it that takes the column over as it is.
+    pub(super) fn encoded(&self, group: usize, at: usize) -> Result<(&ByPosition, ColumnCloseResult), StoreError> {
+        let metadata = self.reader.metadata();
+        let chunk = metadata.row_group(group).column(at);
+        let bloom_filter = Sbbf::read_from_column_chunk(chunk, &self.input).map_err(parquet_error(&self.path))?;
+        let offset_index = metadata.page_index().and_then(|it| it.offset_index(group, at)).cloned();
+        let close = ColumnCloseResult {
+            bytes_written: chunk.compressed_size() as u64,
+            rows_written: metadata.row_group(group).num_rows() as u64,
+            metadata: chunk.clone(),
+            bloom_filter,
+            column_index: None,
+            offset_index,
+        };
+        Ok((&self.input, close))
     }
 
     /// The event times of a row group, earliest and latest.
@@ -245,19 +274,18 @@ fn ints(def: &[i16], mut values: impl Iterator<Item = i64>) -> IntCol {
 }
 
 fn texts(present: impl Iterator<Item = bool>, values: &[ByteArray]) -> Result<TextCol, ParquetError> {
+    let bytes = values.iter().map(ByteArray::len).sum();
     let mut values = values.iter();
-    let mut data = Vec::new();
-    let mut column = TextCol::default();
+    let mut column = TextCol { data: String::with_capacity(bytes), ..TextCol::default() };
     for is_there in present {
         if is_there {
-            data.extend_from_slice(values.next().map_or(&[], ByteArray::data));
+            let value = values.next().map_or(&[][..], ByteArray::data);
+            // Checked one by one, into their place: checked as a whole they would be there twice.
+            column.data.push_str(simdutf8::basic::from_utf8(value).map_err(|error| ParquetError::External(Box::new(error)))?);
         }
-        column.ends.push(data.len() as u32);
+        column.ends.push(column.data.len() as u32);
         column.present.push(is_there);
     }
-    // Moving checked bytes into a String without a second check would be unsafe code; this one copy is cheaper than it.
-    let text = simdutf8::basic::from_utf8(&data).map_err(|error| ParquetError::External(Box::new(error)))?;
-    text.clone_into(&mut column.data);
     Ok(column)
 }
 

@@ -233,6 +233,8 @@ impl Committer {
         if now < self.next_upkeep_ms && self.shared.paused().is_none() {
             return;
         }
+        // Before segments: many runs slow every look-up down, many segments only searches.
+        self.merge_runs();
         self.next_upkeep_ms = now + if self.shared.paused().is_some() { 0 } else { UPKEEP_MS.min(self.shared.options.seal_ms) };
         let seal_ms = self.shared.options.seal_ms;
         if self.log.as_ref().is_some_and(|it| now - it.log.opened_ms >= seal_ms) {
@@ -248,7 +250,6 @@ impl Committer {
             }
             Err(error) => self.shared.pause(&error),
         }
-        self.merge_runs();
     }
 
     /// Events that alerts show are copied before retention can reach them.
@@ -333,7 +334,7 @@ impl Committer {
     }
 
     /// Runs become fewer; hours whose ids are not needed any more fall away.
-    fn merge_runs(&mut self) {
+    pub(super) fn merge_runs(&mut self) {
         if self.keeper_is_busy || self.shared.is_closing() {
             return;
         }
@@ -343,7 +344,7 @@ impl Committer {
         let is_dead = |run: &&Arc<Run>| {
             run.hours().is_some_and(|(min, max)| max < floor && !covered.iter().any(|(from, to)| *from <= max && *to >= min))
         };
-        let dead: Vec<_> = self.ids.runs().filter(is_dead).cloned().collect();
+        let dead: Vec<_> = self.ids.named_runs().filter(is_dead).cloned().collect();
         let runs = if dead.is_empty() { self.ids.to_merge() } else { Some(dead) };
         if let Some(runs) = runs {
             self.keeper_is_busy = self.jobs.try_send(Job::MergeRuns { runs, floor, covered }).is_ok();

@@ -17,6 +17,7 @@ mod kills;
 mod kube_audit;
 mod kube_secrets;
 mod kube_webhook;
+mod merge;
 mod queue;
 mod rules;
 mod secrets;
