@@ -27,8 +27,10 @@ use std::sync::{Arc, LazyLock};
 pub(super) const ROW_GROUP_RAW_BYTES: usize = 4 << 20;
 /// Rows in one row group, at most.
 pub(super) const ROW_GROUP_ROWS: usize = 8192;
-/// Distinct values of one column that a row group's filter has room for: with more it errs more often.
-const BLOOM_VALUES: u64 = 2048;
+/// Distinct values of one column that a row group's filter has room for; the writer cuts it down to those that came.
+const BLOOM_VALUES: u64 = ROW_GROUP_ROWS as u64;
+/// How often such a filter says wrongly that a value may be there.
+const BLOOM_ERRORS: f64 = 0.01;
 /// A page of native records: small, so that fetching one event reads little.
 const RAW_PAGE_BYTES: usize = 128 << 10;
 
@@ -56,8 +58,6 @@ static PROPERTIES: LazyLock<Option<WriterPropertiesPtr>> = LazyLock::new(|| {
         .set_statistics_enabled(EnabledStatistics::None)
         .set_created_by(concat!("planewatch ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_write_batch_size(64)
-        .set_bloom_filter_fpp(0.01)
-        .set_bloom_filter_max_ndv(BLOOM_VALUES)
         .set_column_statistics_enabled(ColumnPath::from("event_time"), EnabledStatistics::Chunk);
     for col in ALL {
         let path = ColumnPath::from(col.info().name);
@@ -67,7 +67,12 @@ static PROPERTIES: LazyLock<Option<WriterPropertiesPtr>> = LazyLock::new(|| {
         if matches!(col, Col::Raw | Col::RawText) {
             properties = properties.set_column_data_page_size_limit(path.clone(), RAW_PAGE_BYTES);
         }
-        properties = properties.set_column_bloom_filter_enabled(path, col.info().bloom);
+        if col.info().bloom {
+            // Said of each column: what is said of all does not reach one that has any setting of its own, and a filter for a
+            // million values takes a mebibyte.
+            properties = properties.set_column_bloom_filter_max_ndv(path.clone(), BLOOM_VALUES);
+            properties = properties.set_column_bloom_filter_fpp(path, BLOOM_ERRORS);
+        }
     }
     Some(Arc::new(properties.build()))
 });
