@@ -188,12 +188,13 @@ impl Committer {
                     }
                 }
                 Message::Ask(question) => question(&self.db),
-                Message::Done(done) => self.done(done),
+                Message::Wake => {}
                 other => {
                     waiting.push_front(other);
                     break;
                 }
             }
+            self.hear_keeper();
             let is_full = session.rows >= SESSION_ROWS || session.tally.matches.iter().sum::<u64>() >= SESSION_MATCHES;
             if is_full || watch.elapsed() >= SESSION_TIME {
                 break;
@@ -220,7 +221,10 @@ impl Committer {
         let mut counts = Counts::default();
         let end = loop {
             match pieces.recv() {
-                Ok(Piece::Rows(batch)) => self.take_rows(session, batch, &mut counts)?,
+                Ok(Piece::Rows(batch)) => {
+                    self.take_rows(session, batch, &mut counts)?;
+                    self.hear_keeper();
+                }
                 Ok(Piece::End(intake)) => break *intake,
                 Err(_) => return Err(StoreError::Aborted("its reader stopped".to_owned())),
             }

@@ -14,7 +14,7 @@ use super::frame::FrameWriter;
 use super::handle::{Message, Reply, Shared};
 use super::ids::{IdIndex, IdSet, Known};
 use super::intake::{Counts, Intake, Verdict};
-use super::keeper::Job;
+use super::keeper::{Done, Job};
 use super::runs::Entry;
 use super::state::{self, Log};
 use super::{Batch, StoreError, alerts, quarantine};
@@ -46,6 +46,7 @@ pub(super) struct Committer {
     pub(super) db: Connection,
     pub(super) ids: IdIndex,
     pub(super) jobs: SyncSender<Job>,
+    done: Receiver<Done>,
     pub(super) log: Option<OpenLog>,
     frames: FrameWriter,
     buffer: Vec<u8>,
@@ -61,13 +62,20 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, db: Connection, ids: IdIndex, jobs: SyncSender<Job>, lock: File) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        db: Connection,
+        ids: IdIndex,
+        (jobs, done): (SyncSender<Job>, Receiver<Done>),
+        lock: File,
+    ) -> Result<Self, StoreError> {
         let forgotten_hour = state::meta(&db, "forgotten_hour")?.and_then(|it| it.parse().ok()).unwrap_or(i64::MIN);
         let committer = Self {
             shared,
             db,
             ids,
             jobs,
+            done,
             log: None,
             frames: FrameWriter::new()?,
             buffer: Vec::new(),
@@ -121,16 +129,23 @@ impl Committer {
                     self.commit_group(group);
                 }
                 Ok(message @ Message::Bulk { .. }) => self.commit_session(message, messages, &mut waiting),
-                Ok(Message::Done(done)) => self.done(done),
+                Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Seal(reply)) => {
                     self.waiting_for_seal.push(reply);
                     self.rotate();
                 }
                 Ok(Message::Ask(question)) => question(&self.db),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return self.empty_trash(i64::MAX),
-                Err(RecvTimeoutError::Timeout) => {}
             }
+            self.hear_keeper();
             self.upkeep();
+        }
+    }
+
+    /// Names what the keeper has done meanwhile.
+    pub(super) fn hear_keeper(&mut self) {
+        while let Ok(done) = self.done.try_recv() {
+            self.done(done);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::commit::Committer;
 use super::disk::{Disk, RealDisk};
 use super::intake::{Intake, Verdict};
-use super::keeper::{self, Done};
+use super::keeper;
 use super::layout::Layout;
 use super::{StoreError, bulk, quarantine, recover, state};
 use crate::clock::Clock;
@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 
 /// Deliveries that wait for the committer.
 const QUEUE_MAX: usize = 256;
+/// How much work may wait for the keeper, and how much of it for being named.
+const JOBS_MAX: usize = 64;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -119,8 +121,8 @@ pub(super) enum Message {
         /// Whether others may join it.
         can_wait: bool,
     },
-    /// The keeper has finished something.
-    Done(Done),
+    /// The keeper has finished something: it lies in a channel of its own, so that it is heard amid a long delivery too.
+    Wake,
     /// Seal what is in the log; answer when it is sealed.
     Seal(oneshot::Sender<()>),
     /// A question to the state.
@@ -162,15 +164,16 @@ impl Store {
         });
         shared.layout.fill_reserve();
         let (sender, receiver) = sync_channel(QUEUE_MAX);
-        let (jobs, job_queue) = sync_channel(64);
-        let mut committer = Committer::new(Arc::clone(&shared), db, ids, jobs, lock)?;
+        let (jobs, job_queue) = sync_channel(JOBS_MAX);
+        let (keeper_done, done) = sync_channel(JOBS_MAX);
+        let mut committer = Committer::new(Arc::clone(&shared), db, ids, (jobs, done), lock)?;
         let keeper_shared = Arc::clone(&shared);
         let keeper_out = sender.clone();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StoreError::at(&shared.layout.dir))
         };
         let threads = vec![
-            spawn("keeper", Box::new(move || keeper::run(&keeper_shared, &job_queue, &keeper_out)))?,
+            spawn("keeper", Box::new(move || keeper::run(&keeper_shared, &job_queue, &keeper_done, &keeper_out)))?,
             spawn("committer", Box::new(move || committer.run(&receiver)))?,
         ];
         Ok(Self { shared, sender, threads: Arc::new(Mutex::new(threads)) })

@@ -7,7 +7,7 @@ use super::StoreError;
 use super::runs::{Entry, Run};
 use crate::event::EventId;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
@@ -117,10 +117,14 @@ struct Filter {
 }
 
 impl Filter {
+    /// What a filter over so many ids takes.
+    fn bytes(ids: u64) -> usize {
+        (ids as usize).div_ceil(8).max(8) * 8
+    }
+
     /// About one byte an id, three bits each: one false hit in thirty.
     fn of(run: &Run) -> Result<Self, StoreError> {
-        let words = (run.entries as usize / 8).next_power_of_two().max(8);
-        let mut filter = Self { bits: vec![0; words] };
+        let mut filter = Self { bits: vec![0; Self::bytes(run.entries) / 8] };
         for entry in run.iter() {
             let (word, mask) = filter.place(entry?.id);
             filter.bits[word] |= mask;
@@ -131,8 +135,8 @@ impl Filter {
     fn place(&self, id: EventId) -> (usize, u64) {
         // The low half: the high half orders the run.
         let hash = (id.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mask = 1 << (hash >> 58) | 1 << (hash >> 52 & 63) | 1 << (hash >> 46 & 63);
-        (hash as usize & (self.bits.len() - 1), mask)
+        let mask = 1 << (hash & 63) | 1 << (hash >> 6 & 63) | 1 << (hash >> 12 & 63);
+        ((u128::from(hash) * self.bits.len() as u128 >> 64) as usize, mask)
     }
 
     fn may_hold(&self, id: EventId) -> bool {
@@ -184,11 +188,20 @@ impl IdIndex {
 
     /// Adds a run, newest last.
     pub(super) fn add_run(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
-        let taken: usize = self.runs.iter().filter_map(|(_, filter)| filter.as_ref()).map(|it| it.bits.len() * 8).sum();
-        let fits = taken + (run.entries as usize).next_power_of_two() <= FILTER_BYTES_MAX;
-        let filter = if fits { Some(Filter::of(&run)?) } else { None };
+        let is_small = Filter::bytes(run.entries) <= FILTER_BYTES_MAX / 3;
+        let filter = if is_small { Some(Filter::of(&run)?) } else { None };
         self.runs.push((run, filter));
+        // Those of the largest go first: one of them takes as much as very many small ones.
+        while self.filter_bytes() > FILTER_BYTES_MAX {
+            let largest = self.runs.iter_mut().filter(|(_, filter)| filter.is_some()).max_by_key(|(run, _)| run.entries);
+            let Some((_, filter)) = largest else { break };
+            *filter = None;
+        }
         Ok(())
+    }
+
+    fn filter_bytes(&self) -> usize {
+        self.runs.iter().filter_map(|(_, filter)| filter.as_ref()).map(|it| it.bits.len() * 8).sum()
     }
 
     /// Adds a run of a commit that is being made.
@@ -215,14 +228,14 @@ impl IdIndex {
         self.runs.iter().map(|(run, _)| run).filter(|it| !self.unnamed.contains(&it.seq))
     }
 
-    /// The runs to make one of: the smallest size of which there are enough.
+    /// The runs to make one of: the size of which there are most, if there are enough. By size alone one would starve another.
     pub(super) fn to_merge(&self) -> Option<Vec<Arc<Run>>> {
         let size = |run: &Run| (run.entries / SMALLEST_IDS).max(1).ilog(MERGE_AT as u64);
-        let sizes: std::collections::BTreeSet<u32> = self.named_runs().map(|run| size(run)).collect();
-        sizes.into_iter().find_map(|wanted| {
-            let group: Vec<_> = self.named_runs().filter(|run| size(run) == wanted).take(MERGED_MAX).cloned().collect();
-            (group.len() >= MERGE_AT).then_some(group)
-        })
+        let mut sizes: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        self.named_runs().for_each(|run| sizes.entry(size(run)).or_default().push(Arc::clone(run)));
+        let mut most = sizes.into_values().max_by_key(Vec::len)?;
+        most.truncate(MERGED_MAX);
+        (most.len() >= MERGE_AT).then_some(most)
     }
 }
 
@@ -257,9 +270,13 @@ mod tests {
     use super::*;
 
     fn run(folder: &std::path::Path, seq: u64) -> Arc<Run> {
+        run_of(folder, seq, 1_000)
+    }
+
+    fn run_of(folder: &std::path::Path, seq: u64, n: u64) -> Arc<Run> {
         let path = folder.join(seq.to_string());
         let entry = |n: u64| Entry { hour: 0, id: EventId(u128::from(n * 16 + seq) << 64), fingerprint: n };
-        write_run(&RealDisk, &path, (0..1_000).map(|n| Ok(entry(n)))).unwrap();
+        write_run(&RealDisk, &path, (0..n).map(|n| Ok(entry(n)))).unwrap();
         Arc::new(Run::open(seq, &path).unwrap())
     }
 
@@ -287,5 +304,37 @@ mod tests {
         assert_eq!(index.to_merge().unwrap().len(), MERGE_AT);
         index.remove_runs(&[0, 1, 2, 3]);
         assert_eq!(index.look_up(None, entry).unwrap(), Known::New);
+    }
+    #[test]
+    fn runs_of_no_size_wait_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = IdIndex::default();
+        let large: Vec<_> = (0..5).map(|seq| run_of(folder.path(), seq, SMALLEST_IDS * MERGE_AT as u64)).collect();
+        let small: Vec<_> = (5..9).map(|seq| run(folder.path(), seq)).collect();
+        large.into_iter().chain(small).for_each(|it| index.add_run(it).unwrap());
+        assert_eq!(index.to_merge().unwrap().len(), 5);
+        index.remove_runs(&[0, 1, 2, 3, 4]);
+        assert_eq!(index.to_merge().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn filters_of_small_runs_stay_when_there_are_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = IdIndex::default();
+        let third = FILTER_BYTES_MAX as u64 / 3;
+        index.add_run(run_of(folder.path(), 0, third + 8)).unwrap();
+        assert_eq!(index.filter_bytes(), 0, "one run takes a third at most");
+        for seq in 1..4 {
+            index.add_run(run_of(folder.path(), seq, third - 8 * seq)).unwrap();
+        }
+        let before = index.filter_bytes();
+        assert!(before > FILTER_BYTES_MAX * 9 / 10 && before <= FILTER_BYTES_MAX);
+        index.add_run(run_of(folder.path(), 4, 100_000)).unwrap();
+        let has: Vec<_> = index.runs.iter().map(|(_, filter)| filter.is_some()).collect();
+        assert_eq!(has, [false, false, true, true, true]);
+        for (run, filter) in &index.runs {
+            let mut entries = run.iter().step_by(1_000);
+            assert!(filter.as_ref().is_none_or(|it| entries.all(|entry| it.may_hold(entry.unwrap().id))));
+        }
     }
 }

@@ -43,7 +43,7 @@ pub(super) enum Done {
 }
 
 /// Works until the store closes.
-pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, out: &SyncSender<Message>) {
+pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, out: &SyncSender<Done>, committer: &SyncSender<Message>) {
     while let Ok(job) = jobs.recv() {
         let done = match job {
             Job::Seal { log, ids } => loop {
@@ -69,9 +69,11 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, out: &SyncSender<Messag
             }
             Job::Find(named) => given_up(evidence::find(&shared.layout.dir, &named), |found| Done::Found(named, found)),
         };
-        if out.send(Message::Done(done)).is_err() {
+        if out.send(done).is_err() {
             return;
         }
+        // Should its queue be full, it is awake.
+        let _ = committer.try_send(Message::Wake);
     }
 }
 
