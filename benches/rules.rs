@@ -17,10 +17,11 @@ const ROUNDS: usize = 7;
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let corpus = std::env::var_os("CORPUS").map_or_else(|| root.join("target/corpus/ct500k/AWSLogs"), PathBuf::from);
+    let corpus = std::env::var_os("CORPUS").map_or_else(|| root.join("target/corpus/cloudtrail-500000/AWSLogs"), PathBuf::from);
     let objects = objects(&corpus);
     assert!(!objects.is_empty(), "{}: no objects; scripts/bench.sh makes a corpus, CORPUS names another", corpus.display());
-    let sizes = [0, 50, 500, 2_000];
+    let sizes: Vec<usize> =
+        std::env::var("RULES").map_or_else(|_| vec![0, 50, 500, 2_000], |it| it.split(",").map(|it| it.parse().unwrap()).collect());
     let mut sets: Vec<(String, RuleSet)> = sizes.iter().map(|n| (format!("{n} rules"), some_rules(root, *n))).collect();
     let builtin = RuleSet::new(load(&[Source::Builtin], &Lists::default()).rules);
     sets.push((format!("{} built in", builtin.rules.len()), builtin));

@@ -3,6 +3,7 @@
 use super::ast::{Op, Segment};
 use super::compile::{Check, Filter, Node, Target};
 use super::matcher::ordered;
+use super::root::Root;
 use super::value::{Found, Ordinal};
 use crate::event::column::Kind;
 use crate::event::{Col, Row, Val};
@@ -15,6 +16,7 @@ pub struct Scratch {
     scanner: Scanner,
     tape: Tape,
     is_scanned: bool,
+    root: Root,
     /// What filters that share their tests know of the event.
     answers: super::Answers,
 }
@@ -36,6 +38,7 @@ impl Scratch {
     /// What comes next is another event.
     pub fn next_event(&mut self) {
         self.is_scanned = false;
+        self.root.forget();
     }
 
     /// Lends the answers of filters that share their tests, to be given back.
@@ -131,17 +134,24 @@ fn column_value<R: Row>(col: Col, row: &R, test: &mut dyn FnMut(&Found<'_>) -> b
 
 fn raw_value<R: Row>(path: &[Segment], row: &R, scratch: &mut Scratch, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
     let Val::Text(raw) = row.val(Col::Raw) else { return false };
-    if let Some(tape) = row.tape() {
-        return walk(tape, &raw, 0, path, test);
-    }
-    if !scratch.is_scanned {
-        // What is stored was scanned before; should it not scan, it has no members.
-        if scratch.scanner.scan(raw.as_bytes(), 0, &mut scratch.tape).is_err() {
-            return false;
+    let Scratch { scanner, tape, is_scanned, root, .. } = scratch;
+    let tape = match row.tape() {
+        Some(tape) => tape,
+        None => {
+            // What is stored was scanned before; should it not scan, it has no members.
+            if !*is_scanned && scanner.scan(raw.as_bytes(), 0, tape).is_err() {
+                return false;
+            }
+            *is_scanned = true;
+            tape
         }
-        scratch.is_scanned = true;
+    };
+    match path.first() {
+        Some(Segment::Name(name)) if tape.nodes[0].kind == json::Kind::Object => {
+            root.member(tape, name, &raw).is_some_and(|child| walk(tape, &raw, child, &path[1..], test))
+        }
+        _ => walk(tape, &raw, 0, path, test),
     }
-    walk(&scratch.tape, &raw, 0, path, test)
 }
 
 /// Follows the path from a node; an array on the way means any of its elements.

@@ -6,15 +6,53 @@ use super::suppression::Suppression;
 use crate::event::{Col, Event, EventType, Row};
 use crate::filter::{Filter, Groups, Plan, Scratch, Shared};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A column by which rules are found, and the native record's name for it.
 type Key = (Col, &'static str);
+
+/// By the bytes of a value in lower case. The values are rules', not an attacker's.
+type ByValue = HashMap<Vec<u8>, Groups, BuildHasherDefault<TextHasher>>;
+
+/// A hash of one text.
+#[derive(Debug, Default)]
+struct TextHasher(u64);
+
+impl Hasher for TextHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.0 ^= length as u64;
+    }
+}
+
+/// A text up to this many bytes is looked up without an allocation.
+const SHORT_BYTES_MAX: usize = 64;
+
+/// What stands under a text, whatever its case.
+fn named<'m>(by_value: &'m ByValue, text: &str) -> Option<&'m Groups> {
+    let mut short = [0; SHORT_BYTES_MAX];
+    match short.get_mut(..text.len()) {
+        Some(short) if text.is_ascii() => {
+            short.copy_from_slice(text.as_bytes());
+            short.make_ascii_lowercase();
+            by_value.get(&*short)
+        }
+        _ => by_value.get(text.to_lowercase().as_bytes()),
+    }
+}
 
 /// Which rules an event of one type is shown to.
 #[derive(Debug, Default)]
 struct Index {
     /// By the value, in lower case, of a column.
-    by_key: Vec<(Col, HashMap<String, Groups>)>,
+    by_key: Vec<(Col, ByValue)>,
     /// Those that any event may match.
     always: Groups,
 }
@@ -42,7 +80,7 @@ impl Index {
         let grouped = |((col, member), by_value): (Key, HashMap<String, Vec<usize>>)| {
             // What the look-up has asked already tells them apart no further.
             let is_known = |test: &Filter| test.needed(col, member).is_some();
-            (col, by_value.into_iter().map(|(value, rules)| (value, shared.group(plans, &rules, is_known))).collect())
+            (col, by_value.into_iter().map(|(value, rules)| (value.into_bytes(), shared.group(plans, &rules, is_known))).collect())
         };
         Self { by_key: by_key.into_iter().map(grouped).collect(), always: shared.group(plans, &always, |_| false) }
     }
@@ -119,13 +157,7 @@ impl RuleSet {
         };
         for (col, rules) in &index.by_key {
             let Some(text) = event.text(*col) else { continue };
-            // Most texts are in lower case or stand in few forms: one look-up, and one allocation at most.
-            let named = if text.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
-                rules.get(&text.to_lowercase())
-            } else {
-                rules.get(text)
-            };
-            if let Some(groups) = named {
+            if let Some(groups) = named(rules, text) {
                 ask(groups);
             }
         }
