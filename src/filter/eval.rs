@@ -77,12 +77,16 @@ pub(super) fn holds<R: Row>(node: &Node, row: &R, scratch: &mut Scratch) -> bool
                 }) || *or_null && !is_there
             }
             Check::Fields { others, op, nocase } => {
+                // An object equals nothing and contains nothing.
+                let is_object = |value: &Found<'_>| matches!(value, Found::Object(_));
                 let mut left = Vec::new();
                 any_value(targets, row, scratch, &mut |value| {
-                    left.push(value.text().to_owned());
+                    if !is_object(value) {
+                        left.push(value.text().to_owned());
+                    }
                     false
                 });
-                any_value(others, row, scratch, &mut |value| left.iter().any(|it| compare(it, *op, value, *nocase)))
+                any_value(others, row, scratch, &mut |value| !is_object(value) && left.iter().any(|it| compare(it, *op, value, *nocase)))
             }
         },
     }

@@ -48,11 +48,16 @@ fn named<'m>(by_value: &'m ByValue, text: &str) -> Option<&'m Groups> {
     }
 }
 
+/// Whether the native record has a member of that name.
+fn has_member(event: &Event<'_>, name: &str) -> bool {
+    event.tape.is_some_and(|tape| tape.member(0, name, &event.raw).is_some())
+}
+
 /// Which rules an event of one type is shown to.
 #[derive(Debug, Default)]
 struct Index {
     /// By the value, in lower case, of a column.
-    by_key: Vec<(Col, ByValue)>,
+    by_key: Vec<(Key, ByValue)>,
     /// Those that any event may match.
     always: Groups,
 }
@@ -80,7 +85,10 @@ impl Index {
         let grouped = |((col, member), by_value): (Key, HashMap<String, Vec<usize>>)| {
             // What the look-up has asked already tells them apart no further.
             let is_known = |test: &Filter| test.needed(col, member).is_some();
-            (col, by_value.into_iter().map(|(value, rules)| (value.into_bytes(), shared.group(plans, &rules, is_known))).collect())
+            (
+                (col, member),
+                by_value.into_iter().map(|(value, rules)| (value.into_bytes(), shared.group(plans, &rules, is_known))).collect(),
+            )
         };
         Self { by_key: by_key.into_iter().map(grouped).collect(), always: shared.group(plans, &always, |_| false) }
     }
@@ -155,10 +163,12 @@ impl RuleSet {
                 found.push(Found { rule: n, hidden_by: self.hidden_by(&self.rules[n], event, scratch) });
             });
         };
-        for (col, rules) in &index.by_key {
-            let Some(text) = event.text(*col) else { continue };
-            if let Some(groups) = named(rules, text) {
-                ask(groups);
+        for ((col, member), rules) in &index.by_key {
+            match event.text(*col) {
+                Some(text) => named(rules, text).into_iter().for_each(&mut ask),
+                // A list or a number where AWS writes a text: any rule may match one of its elements.
+                None if has_member(event, member) => rules.values().for_each(&mut ask),
+                None => {}
             }
         }
         ask(&index.always);

@@ -21,6 +21,8 @@ mod merge;
 mod queue;
 mod rules;
 mod secrets;
+mod sigma_naive;
+mod sigma_property;
 mod store_faults;
 mod subscription;
 mod support;

@@ -11,6 +11,7 @@ const NESTING_MAX: usize = 64;
 pub(super) fn filter(detection: &Map<String, Value>, lists: &Lists) -> Result<Filter, String> {
     let conditions: Vec<&str> = match detection.get("condition") {
         Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) if several.is_empty() => return Err("condition: is empty".to_owned()),
         Some(Value::Array(several)) => several.iter().map(|it| it.as_str().ok_or("condition: is not a text")).collect::<Result<_, _>>()?,
         _ => return Err("condition: is missing".to_owned()),
     };
@@ -114,11 +115,16 @@ impl<'c> Parser<'c> {
         part(search, self.lists).map_err(|what| format!("{word}: {what}"))
     }
 
-    /// The searches that a pattern names; `them` are all but those that start with `_`.
+    /// The searches that a pattern names; those that start with `_` only if it does.
     fn named(&self, pattern: &str) -> Result<Vec<Part>, String> {
         let is_named = |name: &str| match (pattern, pattern.split_once('*')) {
             ("them", _) => !name.starts_with('_'),
-            (_, Some((head, tail))) => name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail),
+            (_, Some((head, tail))) => {
+                (head.starts_with('_') || !name.starts_with('_'))
+                    && name.len() >= head.len() + tail.len()
+                    && name.starts_with(head)
+                    && name.ends_with(tail)
+            }
             _ => name == pattern,
         };
         let searches = self.detection.iter().filter(|(name, _)| *name != "condition" && is_named(name));

@@ -27,13 +27,21 @@ pub(super) fn rule(document: &Map<String, Value>, path: &Path, others: &mut [(Ve
             let field = field.ok_or("correlation: `value_count` needs the condition's `field`")?;
             Trigger::Distinct(Field::new(field).map_err(|error| error.to_string())?, at_least(it)?)
         }
-        Some("temporal") => Trigger::Together(filters.clone()),
-        Some("temporal_ordered") => Trigger::Sequence(filters.clone()),
+        Some("temporal") => Trigger::Together(all_of(it, &filters)?),
+        Some("temporal_ordered") => Trigger::Sequence(all_of(it, &filters)?),
         other => return Err(format!("correlation: the type `{}` is none that we know", other.unwrap_or("(missing)"))),
     };
     let mut rule = super::of(document, path, types, Filter::any_of(&filters), trigger, window_ms);
-    let groups = it.get("group-by").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    rule.aggregates = groups.map(|path| Field::new(path).map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
+    let groups = match it.get("group-by") {
+        None => &[][..],
+        Some(Value::Array(several)) => several,
+        Some(one) => std::slice::from_ref(one),
+    };
+    let field = |path: &Value| {
+        let path = path.as_str().ok_or_else(|| format!("correlation: group-by `{path}` is not the name of a field"))?;
+        Field::new(path).map_err(|error| error.to_string())
+    };
+    rule.aggregates = groups.iter().map(field).collect::<Result<_, _>>()?;
     let stay = it.get("generate").or_else(|| document.get("generate")).and_then(Value::as_bool).unwrap_or(false);
     for n in named {
         others[n].1.is_live &= stay;
@@ -57,12 +65,23 @@ fn referenced(it: &Map<String, Value>, others: &[(Vec<String>, Rule)]) -> Result
     names.iter().map(find).collect()
 }
 
+/// The steps of a correlation over kinds of events: all of them are needed, and a condition that says otherwise is refused.
+fn all_of(it: &Map<String, Value>, filters: &[Filter]) -> Result<Vec<Filter>, String> {
+    if it.contains_key("condition") && at_least(it)? != filters.len() as u64 {
+        return Err(format!("correlation: the condition asks for some of {} rules; only all of them can be asked for", filters.len()));
+    }
+    Ok(filters.to_vec())
+}
+
 /// The count of the condition. Only a lower bound can be decided while events may still come.
 fn at_least(it: &Map<String, Value>) -> Result<u64, String> {
     let condition = it.get("condition").and_then(Value::as_object).ok_or("correlation: `condition` is missing")?;
     let number = |key: &str| condition.get(key).and_then(Value::as_u64);
     if let Some(other) = condition.keys().find(|it| !matches!(it.as_str(), "gte" | "gt" | "field")) {
         return Err(format!("correlation: the condition `{other}` holds for windows that are not full, so it is never decided; gte or gt"));
+    }
+    if condition.contains_key("gte") && condition.contains_key("gt") {
+        return Err("correlation: the condition has gte and gt; one of them says it".to_owned());
     }
     number("gte")
         .or_else(|| number("gt").map(|n| n + 1))

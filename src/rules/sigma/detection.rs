@@ -73,7 +73,28 @@ impl Modifiers {
                 name => return Err(format!("no modifier is called `{name}`")),
             }
         }
-        Ok(it)
+        it.check(names)
+    }
+
+    /// Those that do not go together are refused: of two that say what a comparison is, one would be forgotten.
+    fn check(self, names: &[&str]) -> Result<Self, String> {
+        let orders = names.iter().filter(|it| matches!(**it, "lt" | "lte" | "gt" | "gte")).count();
+        let kinds = [self.exists, self.fieldref, self.network, self.regex.is_some(), orders > 0].iter().filter(|it| **it).count();
+        let places = usize::from(self.contains) + usize::from(self.starts) + usize::from(self.ends);
+        let is_text = kinds == 0 || kinds == 1 && self.fieldref;
+        let is_encoded = self.expand || !self.encodings.is_empty();
+        if kinds > 1 || orders > 1 || places > 1 || !is_text && places > 0 || kinds > 0 && is_encoded {
+            return Err(format!("the modifiers `{}` do not go together", names.join("|")));
+        }
+        Ok(self)
+    }
+}
+
+impl Modifiers {
+    /// Nothing is said of how a value is compared.
+    fn is_plain(&self) -> bool {
+        let is_placed = self.contains || self.starts || self.ends;
+        !(is_placed || self.fieldref || self.network || self.order.is_some() || self.regex.is_some() || !self.encodings.is_empty())
     }
 }
 
@@ -91,6 +112,7 @@ pub(super) fn part(detection: &Value, lists: &Lists) -> Result<Part, String> {
             }
             Ok(Part::any(parts))
         }
+        Value::Null => Err("a search without content".to_owned()),
         word => item("", word, lists),
     }
 }
@@ -105,6 +127,9 @@ fn item(key: &str, value: &Value, lists: &Lists) -> Result<Part, String> {
 
 fn compile(field: &str, names: &[&str], value: &Value, lists: &Lists) -> Result<Part, String> {
     let modifiers = Modifiers::parse(names)?;
+    if field.is_empty() && (modifiers.exists || modifiers.fieldref || modifiers.network || modifiers.order.is_some()) {
+        return Err("keywords have no field, which this modifier needs".to_owned());
+    }
     let values = match value {
         Value::Array(values) if values.is_empty() => return Err("a list without values".to_owned()),
         Value::Array(values) => values.iter().collect(),
@@ -142,8 +167,15 @@ enum One {
 /// What one value of a field asks for.
 fn one(field: &str, value: &Value, modifiers: &Modifiers, lists: &Lists) -> Result<One, String> {
     let text = match value {
-        Value::Null => return Ok(One::Part(Part::null(field))),
+        Value::Null if field.is_empty() => return Err("a keyword that is empty is in every event".to_owned()),
+        Value::Null if modifiers.is_plain() => return Ok(One::Part(Part::null(field))),
+        Value::Null => return Err("null is compared with nothing: leave the modifiers out".to_owned()),
+        Value::String(text) if text.is_empty() && field.is_empty() => return Err("a keyword that is empty is in every event".to_owned()),
         Value::String(text) => text.clone(),
+        // `012345678901` is read as one, and would be looked for as `12345678901.0`.
+        Value::Number(number) if modifiers.order.is_none() && number.is_f64() && number.as_f64().is_some_and(|it| it.fract() == 0.0) => {
+            return Err(format!("{number}: write a number that starts with 0, or is that large, in quotes, to be found as it is spelled"));
+        }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::Array(_) | Value::Object(_) => return Err("a value that is a list or a map".to_owned()),
     };
