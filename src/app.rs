@@ -8,7 +8,7 @@ use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Settings, SourceSettings};
 use crate::rules::{RuleSet, Source, Suppression, load, load_suppressions};
-use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory, k8s_log, k8s_watch, k8s_webhook};
+use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory, ingest, k8s_log, k8s_watch, k8s_webhook};
 use crate::store::{Counts, Store, StoreError, StoreOptions};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -90,6 +90,7 @@ async fn run_on(store: &Store, config: Config, rules: Arc<RuleSet>, options: Run
             }
             SourceConfig::K8sLog(config) => sources.spawn(k8s_log::run(config, at.clone())),
             SourceConfig::K8sWatch(config) => sources.spawn(k8s_watch::run(config, at.clone())),
+            SourceConfig::Ingest(config) => sources.spawn(ingest::run(config, at.clone())),
         };
     }
     for listener in k8s_webhook::listeners(webhooks) {

@@ -94,6 +94,9 @@ pub fn check(config: &Config) -> Result<(), String> {
         if let SourceConfig::K8sLog(it) = source {
             it.check().map_err(|what| format!("source `{name}`: {what}"))?;
         }
+        if let SourceConfig::Ingest(it) = source {
+            it.check().map_err(|what| format!("source `{name}`: {what}"))?;
+        }
         if let SourceConfig::K8sWatch(it) = source {
             it.check().map_err(|what| format!("source `{name}`: {what}"))?;
         }
@@ -169,7 +172,7 @@ mod tests {
     fn the_example_is_right_and_json_is_accepted() {
         let example = example().replace("${QUEUE_URL}", "${QUEUE}");
         let config = read(&example).unwrap();
-        assert_eq!(config.sources.len(), 6);
+        assert_eq!(config.sources.len(), 7);
         assert_eq!(read(&serde_json::to_string(&config).unwrap()).unwrap(), config);
     }
 

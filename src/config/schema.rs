@@ -3,6 +3,7 @@
 use crate::event::EventType;
 use crate::sources::cloudtrail_sqs::CloudTrailSqsConfig;
 use crate::sources::directory::DirectoryConfig;
+use crate::sources::ingest::IngestConfig;
 use crate::sources::k8s_log::K8sLogConfig;
 use crate::sources::k8s_watch::K8sWatchConfig;
 use crate::sources::k8s_webhook::K8sWebhookConfig;
@@ -91,6 +92,8 @@ pub enum SourceConfig {
     K8sLog(K8sLogConfig),
     /// A watch on the objects of a Kubernetes cluster that decide who may do what.
     K8sWatch(K8sWatchConfig),
+    /// Events of host sensors, posted as NDJSON.
+    Ingest(IngestConfig),
 }
 
 impl SourceConfig {
@@ -102,13 +105,14 @@ impl SourceConfig {
             Self::K8sWebhook(it) => &it.name,
             Self::K8sLog(it) => &it.name,
             Self::K8sWatch(it) => &it.name,
+            Self::Ingest(it) => &it.name,
         }
     }
 
     /// The Kubernetes cluster whose audit events it brings; empty where none is named.
     pub fn cluster(&self) -> &str {
         match self {
-            Self::CloudtrailSqs(_) => "",
+            Self::CloudtrailSqs(_) | Self::Ingest(_) => "",
             Self::Directory(it) => it.cluster.as_deref().unwrap_or(""),
             Self::K8sWebhook(it) => &it.cluster,
             Self::K8sLog(it) => &it.cluster,
@@ -122,6 +126,7 @@ impl SourceConfig {
             Self::CloudtrailSqs(_) | Self::Directory(_) => &[],
             Self::K8sWebhook(_) | Self::K8sLog(_) => &[EventType::KubernetesAudit],
             Self::K8sWatch(_) => &[EventType::KubernetesConfig, EventType::KubernetesEvent],
+            Self::Ingest(_) => &[EventType::Host],
         }
     }
 
@@ -133,6 +138,7 @@ impl SourceConfig {
             Self::K8sWebhook(it) => &it.drop,
             Self::K8sLog(it) => &it.drop,
             Self::K8sWatch(it) => &it.drop,
+            Self::Ingest(it) => &it.drop,
         }
     }
 }

@@ -15,7 +15,7 @@ mod window;
 pub use gunzip::{WHOLE_BYTES_MAX, is_gzip, stream as inflated};
 pub use record::{Around, Item, Record};
 pub use records::{Buffers, Records};
-pub use resync::{AUDIT_API, watched_object, wrapped_log};
+pub use resync::{AUDIT_API, SENSOR_KEY, is_host_event, watched_object, wrapped_log};
 pub use salvage::{Cut, Salvaged};
 pub use window::{BETWEEN_TOKENS_BYTES_MAX, RECORD_BYTES_MAX};
 

@@ -300,7 +300,7 @@ impl<'r> Records<'r> {
             Some(Payload::Control) => Ok(Some(Found::Skipped { end, why: subscription::CONTROL_MESSAGE })),
             Some(Payload::Events(inside)) => Ok(self.enter(inside)),
             None => {
-                let detail = "an object with none of the members of a CloudTrail record, an audit event or a watched object";
+                let detail = "an object with none of the members of a CloudTrail record, an audit event, a watched object or a host event";
                 Ok(Some(reject(Reason::NotARecord, detail, end, end)))
             }
         }

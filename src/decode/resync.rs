@@ -49,13 +49,27 @@ pub fn watched_object(tape: &Tape, text: &str) -> Option<usize> {
     (is_watch && tape.member(object, "kind", text).is_some() && tape.member(object, "metadata", text).is_some()).then_some(object)
 }
 
+/// The member of a host event that names its sensor.
+pub const SENSOR_KEY: &str = "event_type";
+
+/// Whether this is an event of a host sensor: it names the sensor, when it was, and who says so. What is named as our own
+/// events are is none: a host cannot speak for AWS or Kubernetes.
+pub fn is_host_event(tape: &Tape, text: &str) -> bool {
+    let sensor = tape.member(0, SENSOR_KEY, text).and_then(|at| tape.string(at, text));
+    let has = |names: [&str; 2]| names.iter().any(|name| tape.member(0, name, text).is_some());
+    let is_sensor = sensor.is_some_and(|it| !it.is_empty() && !it.starts_with("kubernetes") && it != "cloudtrail");
+    is_sensor && has(["event_time", "timestamp"]) && has(["_id", "agent_id"])
+}
+
 /// Whether this object is one of the records that we know, by its members.
 pub(super) fn is_record(tape: &Tape, text: &str) -> bool {
     wrapped_log(tape, text).is_some()
         || watched_object(tape, text).is_some()
         || tape.children(0).any(|at| {
             let key = tape.key(at, text);
-            RECORD_KEYS.contains(&&*key) || key == "apiVersion" && tape.spelled(at, text).starts_with(AUDIT_API)
+            RECORD_KEYS.contains(&&*key)
+                || key == SENSOR_KEY && is_host_event(tape, text)
+                || key == "apiVersion" && tape.spelled(at, text).starts_with(AUDIT_API)
         })
 }
 

@@ -15,7 +15,7 @@ pub use column::Col;
 pub use flags::Flags;
 pub use identity::{EventId, fingerprint, hash_identity};
 pub use json::write_json;
-pub use row::{Context, Event, EventType, Label, Resource, Row, Val};
+pub use row::{Context, Event, EventType, HOST_ADDRESS_PATHS, Label, Resource, Row, Sensor, Val};
 
 /// The version of the column set, written with every event.
 pub const FIELDS_VERSION: i64 = 1;

@@ -14,11 +14,13 @@ pub enum EventType {
     KubernetesConfig,
     /// A core Event of Kubernetes: what its components say about objects.
     KubernetesEvent,
+    /// What a host sensor says. Which sensor stands in the event: `audit`, `login`, `winsec`, … as received.
+    Host,
 }
 
 impl EventType {
     /// All types. A log frame has a type's place here: new ones are added at the end.
-    pub const ALL: &'static [Self] = &[Self::CloudTrail, Self::KubernetesAudit, Self::KubernetesConfig, Self::KubernetesEvent];
+    pub const ALL: &'static [Self] = &[Self::CloudTrail, Self::KubernetesAudit, Self::KubernetesConfig, Self::KubernetesEvent, Self::Host];
 
     /// The name in `event_type`.
     pub fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl EventType {
             Self::KubernetesAudit => "kubernetesAudit",
             Self::KubernetesConfig => "kubernetesConfig",
             Self::KubernetesEvent => "kubernetesEvent",
+            Self::Host => "host",
         }
     }
 
@@ -77,6 +80,10 @@ pub trait Row {
     }
     /// Calls `each` with type, name, ARN and account of every resource; absent parts are empty.
     fn resources(&self, each: &mut dyn FnMut([&str; 4]));
+    /// Whether it is a host event: some of its names stand for several of its members.
+    fn is_host(&self) -> bool {
+        false
+    }
     /// The nodes of the native record, where they are at hand: else whoever needs them scans it.
     fn tape(&self) -> Option<&crate::json::Tape> {
         None
@@ -186,10 +193,25 @@ pub struct Event<'a> {
     pub raw: Cow<'a, str>,
     /// `raw_text`: what was left of a record that is not JSON, masked.
     pub raw_text: Option<String>,
+    /// What a host event says of itself that is ours to say otherwise.
+    pub sensor: Option<Sensor<'a>>,
     /// Its nodes.
     pub tape: Option<&'a crate::json::Tape>,
     vals: [Val<'a>; FREE],
     present: u64,
+}
+
+/// Paths of addresses in host events, beside the caller's own: `ip` in a filter means any of them (EVENT.md, aliases).
+pub const HOST_ADDRESS_PATHS: &[&[&str]] =
+    &[&["src_ip"], &["dst_ip"], &["connection", "addr"], &["connection", "src_addr"], &["connection", "dst_addr"]];
+
+/// Of a host event: what other events have from us.
+#[derive(Debug, Clone)]
+pub struct Sensor<'a> {
+    /// `event_type`, as received.
+    pub event_type: Cow<'a, str>,
+    /// `agent_id`, as received.
+    pub agent_id: Option<Cow<'a, str>>,
 }
 
 /// The columns from `User` to `Verbs`: those that a normalizer sets one by one.
@@ -216,6 +238,7 @@ impl<'a> Event<'a> {
             suppressed: 0,
             raw,
             raw_text: None,
+            sensor: None,
             tape: None,
             vals: [const { Val::Null }; FREE],
             present: 0,
@@ -241,6 +264,16 @@ impl<'a> Event<'a> {
     pub fn get(&self, col: Col) -> &Val<'a> {
         const NULL: Val<'static> = Val::Null;
         (col as usize).checked_sub(FREE_FROM).and_then(|at| self.vals.get(at)).unwrap_or(&NULL)
+    }
+
+    /// The sensor's name, of a host event.
+    pub fn sensor_name(&self) -> Option<&str> {
+        self.sensor.as_ref().map(|it| &*it.event_type)
+    }
+
+    /// `agent_id`: the collecting source's, or the one that a host event states.
+    pub fn agent_id(&self) -> &str {
+        self.sensor.as_ref().and_then(|it| it.agent_id.as_deref()).unwrap_or(&self.context.agent_id)
     }
 
     /// `match_state`.
@@ -280,6 +313,10 @@ impl Row for Event<'_> {
         self.resources.iter().for_each(|it| each([&it.kind, &it.name, &it.arn, &it.account_id]));
     }
 
+    fn is_host(&self) -> bool {
+        self.event_type == EventType::Host
+    }
+
     fn tape(&self) -> Option<&crate::json::Tape> {
         self.tape
     }
@@ -293,7 +330,8 @@ impl Row for Event<'_> {
     }
 
     fn shared_json(&self) -> Option<&str> {
-        Some(&self.context.shared_json).filter(|it| !it.is_empty()).map(String::as_str)
+        // A host event has an agent of its own, which the delivery does not share.
+        Some(&self.context.shared_json).filter(|it| !it.is_empty() && self.sensor.is_none()).map(String::as_str)
     }
 
     fn val(&self, col: Col) -> Val<'_> {
@@ -302,9 +340,9 @@ impl Row for Event<'_> {
             Col::Fingerprint => Val::Text(Cow::Owned(format!("{:016x}", self.fingerprint))),
             Col::InsertTime => Val::Int(self.context.now_ms),
             Col::EventTime => Val::Int(self.event_time),
-            Col::EventType => Val::of(self.event_type.name()),
+            Col::EventType => Val::of(self.sensor_name().unwrap_or_else(|| self.event_type.name())),
             Col::OrganizationId if !self.context.organization_id.is_empty() => Val::of(&self.context.organization_id),
-            Col::AgentId => Val::of(&self.context.agent_id),
+            Col::AgentId => Val::of(self.agent_id()),
             Col::OriginSource => Val::of(&self.context.source),
             Col::OriginUri => Val::of(&self.context.uri),
             Col::OriginIndex => Val::Int(self.index as i64),

@@ -9,6 +9,7 @@ use crate::event::column::Kind;
 use crate::event::{Col, Row, Val};
 use crate::json::{self, Scanner, Tape};
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// Working memory of a search: where the native record's members are, found once per event and only if asked.
 #[derive(Debug, Default)]
@@ -117,10 +118,20 @@ fn compare(left: &str, op: Op, right: &Found<'_>, nocase: bool) -> bool {
 /// Calls `test` with the values of the targets until it says yes.
 fn any_value<R: Row>(targets: &[Target], row: &R, scratch: &mut Scratch, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
     targets.iter().any(|target| match target {
-        Target::Column(col) => column_value(*col, row, test),
+        Target::Column(col) => column_value(*col, row, test) || *col == Col::Ip && row.is_host() && host_addresses(row, scratch, test),
         Target::Raw(path) => raw_value(path, row, scratch, test),
     })
 }
+
+/// The addresses of a host event: `ip` means any of them.
+fn host_addresses<R: Row>(row: &R, scratch: &mut Scratch, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
+    HOST_ADDRESSES.iter().any(|path| raw_value(path, row, scratch, test))
+}
+
+static HOST_ADDRESSES: LazyLock<Vec<Vec<Segment>>> = LazyLock::new(|| {
+    let path = |names: &&[&str]| names.iter().map(|it| Segment::Name((*it).to_owned())).collect();
+    crate::event::HOST_ADDRESS_PATHS.iter().map(path).collect()
+});
 
 fn column_value<R: Row>(col: Col, row: &R, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
     if col.info().kind == Kind::List {

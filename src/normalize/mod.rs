@@ -6,6 +6,7 @@
 mod cloudtrail;
 mod common;
 mod cut;
+mod host;
 mod kubernetes;
 mod look;
 mod mask;
@@ -65,13 +66,17 @@ impl Normalizer {
             let look = Look { tape: &rewriter.tape, text: &rewriter.text };
             return kubernetes::audit(requests, &look, context, kubernetes::Given { index, flags, around, raw_text });
         }
-        let is_audit = is_audit(tape, text);
+        let kind = kind_of(tape, text);
+        let is_audit = kind == Kind::Audit;
         let more = if is_audit { mask_kubernetes::of_audit } else { |_: &Tape, _: &str| mask::Spans::new() };
         let (text, tape) = rewriter.rewrite(text, tape, more, &mut flags);
         let look = Look { tape, text };
         if is_audit {
             let given = kubernetes::Given { index, flags, around, raw_text: None };
             return kubernetes::audit(requests, &look, context, given);
+        }
+        if kind == Kind::Host {
+            return host::event(look, context, record.index, flags);
         }
         cloudtrail::event(calls, look, context, record.index, flags)
     }
@@ -197,18 +202,29 @@ const AUDIT_KEYS: &[&str] = &["auditID", "verb", "objectRef", "requestURI", "sta
 const CLOUDTRAIL_KEYS: &[&str] =
     &["eventVersion", "eventSource", "eventName", "eventID", "eventId", "eventTime", "userIdentity", "awsRegion"];
 
-fn is_audit(tape: &Tape, text: &str) -> bool {
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    CloudTrail,
+    Audit,
+    Host,
+}
+
+fn kind_of(tape: &Tape, text: &str) -> Kind {
     for at in tape.children(0) {
         let key = tape.key(at, text);
         if CLOUDTRAIL_KEYS.contains(&&*key) {
-            return false;
+            return Kind::CloudTrail;
         }
         // CloudTrail has an apiVersion too: the called service's.
         if AUDIT_KEYS.contains(&&*key) || key == "apiVersion" && tape.spelled(at, text).starts_with(crate::decode::AUDIT_API) {
-            return true;
+            return Kind::Audit;
+        }
+        if key == crate::decode::SENSOR_KEY && crate::decode::is_host_event(tape, text) {
+            return Kind::Host;
         }
     }
-    false
+    Kind::CloudTrail
 }
 
 fn replaced(text: &str, spans: &[(Range<usize>, &str)]) -> String {

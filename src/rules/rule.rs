@@ -91,6 +91,7 @@ pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
         "Kubernetes" => Some(&[EventType::KubernetesAudit]),
         "KubernetesConfig" => Some(&[EventType::KubernetesConfig]),
         "KubernetesEvent" => Some(&[EventType::KubernetesEvent]),
+        "Host" => Some(&[EventType::Host]),
         _ => None,
     }
 }

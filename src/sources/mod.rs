@@ -5,6 +5,7 @@ pub mod cloudtrail_sqs;
 pub mod directory;
 mod health;
 pub mod http;
+pub mod ingest;
 pub mod k8s_log;
 pub mod k8s_watch;
 pub mod k8s_webhook;

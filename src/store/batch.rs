@@ -152,7 +152,7 @@ pub(super) enum Column {
 
 /// Columns that are fields of their own.
 pub(super) fn is_field(col: Col) -> bool {
-    matches!(col, Col::Id | Col::Fingerprint | Col::EventTime | Col::InsertTime | Col::FlagNames | Col::EventType)
+    matches!(col, Col::Id | Col::Fingerprint | Col::EventTime | Col::InsertTime | Col::FlagNames)
 }
 
 /// Events of one type, by column.
@@ -299,7 +299,10 @@ impl Batch {
         if !context.organization_id.is_empty() {
             self.set_text(row, Col::OrganizationId, &context.organization_id);
         }
-        self.set_text(row, Col::AgentId, &context.agent_id);
+        if let Some(sensor) = event.sensor_name() {
+            self.set_text(row, Col::EventType, sensor);
+        }
+        self.set_text(row, Col::AgentId, event.agent_id());
         self.set_text(row, Col::OriginSource, &context.source);
         self.set_text(row, Col::OriginUri, &context.uri);
         self.set(row, Col::OriginIndex, &Val::Int(event.index as i64));
@@ -424,7 +427,8 @@ impl Row for BatchRow<'_> {
             Col::Fingerprint => Val::Text(Cow::Owned(format!("{:016x}", self.fingerprint()))),
             Col::EventTime => Val::Int(self.batch.event_times[self.at]),
             Col::InsertTime => Val::Int(self.batch.insert_times[self.at]),
-            Col::EventType => Val::of(self.batch.event_type.name()),
+            // Only host events say it one by one.
+            Col::EventType => Val::of(self.text(col).unwrap_or_else(|| self.batch.event_type.name())),
             col => match &self.batch.columns[col as usize] {
                 Column::Text(column) => column.at(self.at).map_or(Val::Null, Val::of),
                 Column::Int(column) => match column.at(self.at) {
@@ -442,6 +446,10 @@ impl Row for BatchRow<'_> {
             Column::Text(column) => column.at(self.at),
             _ => None,
         }
+    }
+
+    fn is_host(&self) -> bool {
+        self.batch.event_type == EventType::Host
     }
 
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {

@@ -11,7 +11,7 @@ use super::recover::{damaged, frames};
 use super::segment_read::SegmentReader;
 use super::state::{self, Segment};
 use crate::event::column::ALL;
-use crate::event::{Col, EventId, Flags, Row};
+use crate::event::{Col, EventId, EventType, Flags, Row};
 use crate::filter::{Filter, Required, Scratch};
 use memchr::memmem::Finder;
 use std::cmp::Ordering;
@@ -371,10 +371,12 @@ impl Question {
 
     /// The rows of a row group that match, with their times.
     fn hits(&self, reader: &SegmentReader, group: usize) -> Result<Vec<(u32, i64)>, StoreError> {
+        let is_host = reader.event_type == EventType::Host;
         for alternatives in &self.required {
             let mut may_hold = false;
             for (col, value) in alternatives {
-                may_hold = may_hold || reader.may_hold(group, *col, value)?;
+                // `ip` of a host event is in more places than the column.
+                may_hold = may_hold || is_host && *col == Col::Ip || reader.may_hold(group, *col, value)?;
             }
             if !may_hold {
                 return Ok(Vec::new());
@@ -392,6 +394,7 @@ impl Question {
         }
         let mut scratch = Scratch::default();
         let mut cols = self.cheap.as_ref().map(Filter::columns).unwrap_or_default();
+        cols.extend((is_host && cols.contains(&Col::Ip) && !cols.contains(&Col::Raw)).then_some(Col::Raw));
         cols.extend((!cols.contains(&Col::EventTime)).then_some(Col::EventTime));
         cols.extend((self.ids.is_some() && !cols.contains(&Col::Id)).then_some(Col::Id));
         let batch = reader.read(group, &cols, None)?;

@@ -8,7 +8,7 @@ use super::batch::{Batch, Column, IntCol, ListCol, TextCol};
 use super::disk::{Disk, DiskFile};
 use super::segment_read::SegmentReader;
 use crate::event::column::{ALL, Kind};
-use crate::event::{Col, Flags};
+use crate::event::{Col, EventType, Flags};
 use bytes::Bytes;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
@@ -171,6 +171,9 @@ fn write_columns(writer: &mut SerializedFileWriter<Out>, batch: &mut Batch, orde
         match (col, &mut batch.columns[*col as usize]) {
             (Col::Id, _) => put_texts(&mut out, order.iter().map(|row| batch.ids[*row as usize].to_text()))?,
             (Col::Fingerprint, _) => put_texts(&mut out, order.iter().map(|row| format!("{:016x}", batch.fingerprints[*row as usize])))?,
+            (Col::EventType, Column::Text(names)) if batch.event_type == EventType::Host => {
+                put_text(&mut out, order, &mut levels, names)?;
+            }
             (Col::EventType, _) => put_texts(&mut out, order.iter().map(|_| batch.event_type.name()))?,
             (Col::EventTime, _) => put_ints(&mut out, order, &mut levels, |row| Some(batch.event_times[row]))?,
             (Col::InsertTime, _) => put_ints(&mut out, order, &mut levels, |row| Some(batch.insert_times[row]))?,
@@ -279,7 +282,7 @@ fn put_int(out: &mut SerializedColumnWriter<'_>, order: &[u32], levels: &mut Lev
 }
 
 fn flag_lists(flags: &[Flags]) -> ListCol {
-    let mut batch = Batch::new(crate::event::EventType::CloudTrail);
+    let mut batch = Batch::new(EventType::CloudTrail);
     for (row, flags) in flags.iter().enumerate() {
         flags.names().for_each(|name| batch.push_item(row, Col::Labels, name));
     }

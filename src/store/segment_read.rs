@@ -194,7 +194,8 @@ impl SegmentReader {
                         }
                     }
                 }
-                (Col::EventType, _) => {}
+                // Of other types the file's own says it.
+                (Col::EventType, _) if self.event_type != EventType::Host => {}
                 (_, column) => batch.columns[*col as usize] = column,
             }
         }

@@ -6,6 +6,7 @@ mod commands;
 mod cut;
 mod directory;
 mod generated;
+mod host;
 mod identity;
 mod k8s_log;
 mod k8s_log_forward;

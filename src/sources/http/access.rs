@@ -85,7 +85,7 @@ mod tests {
     fn route(certificate: Certificate, has_token: bool) -> Route {
         Route {
             source: "s".to_owned(),
-            path: "/".to_owned(),
+            path: None,
             token_file: has_token.then(|| "t".into()),
             certificate,
             body_bytes_max: 1,

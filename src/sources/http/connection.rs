@@ -2,7 +2,8 @@
 
 use super::access;
 use super::body::{self, Bounds, Taken};
-use super::listener::{Door, Inside};
+use super::credentials::Security;
+use super::listener::{Door, Inside, Server};
 use super::pace::{Pace, Paced};
 use super::peer::Peer;
 use super::refusal::Refusal;
@@ -20,6 +21,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -37,8 +39,12 @@ const ANSWER_WITHIN_MAX: Duration = Duration::from_secs(20);
 /// Serves one connection to its end.
 pub(super) async fn run(stream: TcpStream, from: SocketAddr, inside: Arc<Inside>) {
     let (mut server, mut stop) = (inside.server.clone(), inside.at.stop.clone());
-    let Some(config) = server.borrow_and_update().clone() else { return };
+    let Some(security) = server.borrow_and_update().clone() else { return };
     let _ = stream.set_nodelay(true);
+    let config = match security {
+        Security::Tls(config) => config,
+        Security::Plain => return talk(stream, Peer { names: None }, from, (inside, server)).await,
+    };
     let handshake = tokio::time::timeout(inside.limits.header_timeout, TlsAcceptor::from(config).accept(stream));
     let shaken = tokio::select! {
         shaken = handshake => shaken,
@@ -49,7 +55,19 @@ pub(super) async fn run(stream: TcpStream, from: SocketAddr, inside: Arc<Inside>
         Ok(Err(error)) => return inside.refused(None, from, handshake_name(&error), &error, ""),
         Err(_) => return inside.refused(None, from, "slow_handshake", &"the handshake took too long", ""),
     };
-    let peer = Arc::new(Peer::of(stream.get_ref().1.peer_certificates()));
+    let peer = Peer::of(stream.get_ref().1.peer_certificates());
+    talk(stream, peer, from, (inside, server)).await;
+}
+
+/// Answers requests until the connection ends, or others are to begin otherwise.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    from: SocketAddr,
+    (inside, mut server): (Arc<Inside>, Server),
+) {
+    let mut stop = inside.at.stop.clone();
+    let peer = Arc::new(peer);
     let pace = Pace::new(inside.limits.header_timeout);
     let service = {
         let (inside, pace) = (Arc::clone(&inside), pace.clone());
@@ -78,7 +96,7 @@ pub(super) async fn run(stream: TcpStream, from: SocketAddr, inside: Arc<Inside>
 }
 
 /// Waits until there is another certificate, or the source is to stop.
-async fn either(server: &mut super::listener::Server, stop: &mut tokio::sync::watch::Receiver<bool>) {
+async fn either(server: &mut Server, stop: &mut tokio::sync::watch::Receiver<bool>) {
     tokio::select! {
         _ = server.changed() => {}
         _ = stop.wait_for(|it| *it) => {}
@@ -101,7 +119,7 @@ async fn answer(inside: &Arc<Inside>, peer: &Peer, pace: &Pace, from: SocketAddr
     let turn = pace.busy();
     let watch = Stopwatch::start();
     let (head, mut body) = request.into_parts();
-    let door = inside.doors.iter().find(|it| it.route.path == head.uri.path());
+    let door = inside.doors.iter().find(|it| it.route.path.as_ref().is_none_or(|path| path == head.uri.path()));
     let taken = match door {
         None => Err(Refusal::NoSuchPath),
         Some(_) if head.method != Method::POST => Err(Refusal::Method),
@@ -176,7 +194,7 @@ async fn receive(inside: &Arc<Inside>, door: &Door, body: &mut Incoming) -> Resu
 
 /// Hands a body over. It goes on by itself when the client is not waited for any longer: then the repeat is known.
 async fn deliver(inside: &Arc<Inside>, door: &Door, taken: Taken, in_hand: Shown) -> Result<(), Refusal> {
-    let mut delivery = Delivery::new(&door.route.source, format!("https:{}", door.route.path));
+    let mut delivery = Delivery::new(&door.route.source, format!("https:{}", door.route.path.as_deref().unwrap_or("/")));
     delivery.bytes = taken.bytes;
     delivery.input = taken.input.clone();
     let within = (ANSWER_WITHIN + Duration::from_secs(taken.bytes / BYTES_PER_SECOND)).min(ANSWER_WITHIN_MAX);

@@ -36,18 +36,30 @@ impl Seen {
     }
 }
 
+/// How connections of a listener begin.
+#[derive(Debug, Clone)]
+pub(super) enum Security {
+    /// At once.
+    Plain,
+    /// With a handshake.
+    Tls(Arc<ServerConfig>),
+}
+
 /// All that a listener knows of who it is and who may post.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    tls: TlsConfig,
+    tls: Option<TlsConfig>,
     tls_seen: Seen,
-    server: watch::Sender<Option<Arc<ServerConfig>>>,
+    server: watch::Sender<Option<Security>>,
     /// A source's name, its file, its tokens.
     tokens: Vec<(String, PathBuf, Arc<Tokens>, Seen)>,
 }
 
 impl Credentials {
-    pub(super) fn new(tls: TlsConfig, server: watch::Sender<Option<Arc<ServerConfig>>>) -> Self {
+    pub(super) fn new(tls: Option<TlsConfig>, server: watch::Sender<Option<Security>>) -> Self {
+        if tls.is_none() {
+            server.send_replace(Some(Security::Plain));
+        }
         Self { tls, tls_seen: Seen::default(), server, tokens: Vec::new() }
     }
 
@@ -60,7 +72,7 @@ impl Credentials {
         tokens
     }
 
-    /// Whether there is a certificate to listen with.
+    /// Whether there is a certificate to listen with, or none is needed.
     pub(super) fn has_certificate(&self) -> bool {
         self.server.borrow().is_some()
     }
@@ -68,15 +80,8 @@ impl Credentials {
     /// Looks at the files. Blocks for as long as reading takes.
     pub(super) fn refresh(&mut self) {
         let Self { tls, tls_seen, server, tokens } = self;
-        let read = TlsBytes::read(tls).map(|it| (it.fingerprint(), it)).map_err(|it| it.to_string());
-        let is_new = tls_seen.take(read, |bytes| {
-            let config = bytes.server_config(tls).map_err(|it| it.to_string())?;
-            // Connections of the old one end after their request, so that the new client CA decides over all.
-            server.send_replace(Some(Arc::new(config)));
-            Ok(())
-        });
-        if is_new {
-            tracing::info!(certificate = %tls.cert_file.display(), "the certificate is read");
+        if let Some(tls) = tls {
+            refresh_tls(tls, tls_seen, server);
         }
         for (source, file, tokens, seen) in tokens {
             let read = read_tokens(file).map_err(|it| it.to_string());
@@ -97,6 +102,19 @@ impl Credentials {
         let of_tls = self.tls_seen.problem.as_ref().map(|it| said(it, self.has_certificate(), "listen", "certificate"));
         let of_tokens = tokens.and_then(|(.., tokens, seen)| Some((seen.problem.as_ref()?, tokens.are_read())));
         of_tls.or_else(|| of_tokens.map(|(it, has_old)| said(it, has_old, "tell who may post", "token")))
+    }
+}
+
+fn refresh_tls(tls: &TlsConfig, tls_seen: &mut Seen, server: &watch::Sender<Option<Security>>) {
+    let read = TlsBytes::read(tls).map(|it| (it.fingerprint(), it)).map_err(|it| it.to_string());
+    let is_new = tls_seen.take(read, |bytes| {
+        let config = bytes.server_config(tls).map_err(|it| it.to_string())?;
+        // Connections of the old one end after their request, so that the new client CA decides over all.
+        server.send_replace(Some(Security::Tls(Arc::new(config))));
+        Ok(())
+    });
+    if is_new {
+        tracing::info!(certificate = %tls.cert_file.display(), "the certificate is read");
     }
 }
 
@@ -124,7 +142,11 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         let tls = TlsConfig { cert_file: path("cert"), key_file: path("key"), client_ca_file: None, client_names: Vec::new() };
         let (sender, server) = watch::channel(None);
-        let mut credentials = Credentials::new(tls, sender);
+        let mut credentials = Credentials::new(Some(tls), sender);
+        let config = |server: &watch::Receiver<Option<Security>>| match server.borrow().clone() {
+            Some(Security::Tls(config)) => config,
+            other => panic!("{other:?}"),
+        };
         let tokens = credentials.tokens("prod", Some(path("token")));
         credentials.refresh();
         assert!(credentials.problem("prod").unwrap().contains("cannot listen"));
@@ -139,9 +161,9 @@ mod tests {
         fs::write(path("token"), "one").unwrap();
         credentials.refresh();
         assert_eq!(credentials.problem("prod"), None);
-        let first = server.borrow().clone().unwrap();
+        let first = config(&server);
         credentials.refresh();
-        assert!(Arc::ptr_eq(&first, server.borrow().as_ref().unwrap()), "nothing changed");
+        assert!(Arc::ptr_eq(&first, &config(&server)), "nothing changed");
 
         // A key that is another's, a certificate that is none, an empty token file.
         fs::write(path("key"), self_signed().1).unwrap();
@@ -155,13 +177,13 @@ mod tests {
         assert!(credentials.problem("prod").unwrap().contains("no certificate"));
         fs::remove_file(path("cert")).unwrap();
         credentials.refresh();
-        assert!(Arc::ptr_eq(&first, server.borrow().as_ref().unwrap()));
+        assert!(Arc::ptr_eq(&first, &config(&server)));
         fs::write(path("token"), "").unwrap();
         let (cert, key) = self_signed();
         fs::write(path("cert"), cert).unwrap();
         fs::write(path("key"), key).unwrap();
         credentials.refresh();
-        assert!(!Arc::ptr_eq(&first, server.borrow().as_ref().unwrap()), "a new one");
+        assert!(!Arc::ptr_eq(&first, &config(&server)), "a new one");
         assert!(credentials.problem("prod").unwrap().contains("the token read before stays in use"));
         assert!(tokens.are_read());
     }

@@ -2,13 +2,12 @@
 
 use super::access::Tokens;
 use super::budget::Budget;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Security};
 use super::quiet::Quiet;
 use super::{Limits, Listen, Route, connection};
 use crate::metrics;
 use crate::sources::Surroundings;
 use crate::sources::own::OwnEvent;
-use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -23,8 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed: no descriptors are left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// The certificate that handshakes use now.
-pub(super) type Server = watch::Receiver<Option<Arc<ServerConfig>>>;
+/// How connections begin now.
+pub(super) type Server = watch::Receiver<Option<Security>>;
 
 /// A path, and who may post there.
 #[derive(Debug)]

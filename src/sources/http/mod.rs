@@ -1,4 +1,4 @@
-//! What sources that are posted to share: a TLS listener with one path per source, who may post there, and limits that
+//! What sources that are posted to share: a listener, with TLS or (on this machine alone) without, with one path per source, who may post there, and limits that
 //! hold whoever is on the other side.
 //!
 //! HTTP/1.1 alone, so that a connection is one request at a time and every limit is exact. An answer of 200 means that
@@ -28,8 +28,8 @@ use std::time::Duration;
 pub struct Listen {
     /// The address and port.
     pub address: SocketAddr,
-    /// The certificate, its key, and who signs clients.
-    pub tls: TlsConfig,
+    /// The certificate, its key, and who signs clients. None: no TLS.
+    pub tls: Option<TlsConfig>,
     /// What it bears.
     pub limits: Limits,
 }
@@ -54,8 +54,8 @@ pub struct Limits {
 pub struct Route {
     /// The source's name.
     pub source: String,
-    /// The path, exactly.
-    pub path: String,
+    /// The path, exactly. None: any.
+    pub path: Option<String>,
     /// The file with the tokens that are accepted. None: no token is asked for.
     pub token_file: Option<PathBuf>,
     /// Whether a certificate is asked for, and of whom.
@@ -75,4 +75,15 @@ pub enum Certificate {
     OfTheCa,
     /// One that the client CA signed, for one of these names.
     Named(Vec<String>),
+}
+
+impl Certificate {
+    /// What a listener with these settings asks for.
+    pub fn asked(tls: Option<&TlsConfig>) -> Self {
+        match tls {
+            Some(tls) if tls.client_ca_file.is_some() && tls.client_names.is_empty() => Self::OfTheCa,
+            Some(tls) if tls.client_ca_file.is_some() => Self::Named(tls.client_names.clone()),
+            _ => Self::NotAsked,
+        }
+    }
 }

@@ -39,7 +39,7 @@ pub async fn run(sources: Vec<K8sWebhookConfig>, at: Surroundings) {
     };
     let listen = Listen {
         address,
-        tls: first.tls.clone(),
+        tls: Some(first.tls.clone()),
         limits: Limits {
             connections_max: first.connections_max,
             header_timeout: Duration::from_secs(first.header_timeout_secs),
@@ -57,16 +57,11 @@ fn address_of(sources: &[K8sWebhookConfig]) -> Result<std::net::SocketAddr, Stri
 }
 
 fn route(source: K8sWebhookConfig) -> Route {
-    let certificate = match source.tls.client_ca_file {
-        None => Certificate::NotAsked,
-        Some(_) if source.tls.client_names.is_empty() => Certificate::OfTheCa,
-        Some(_) => Certificate::Named(source.tls.client_names),
-    };
     Route {
         source: source.name,
-        path: source.path,
+        path: Some(source.path),
         token_file: source.token_file,
-        certificate,
+        certificate: Certificate::asked(Some(&source.tls)),
         body_bytes_max: source.body_bytes_max,
         too_large_advice: TOO_LARGE_ADVICE,
     }
