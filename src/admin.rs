@@ -36,7 +36,13 @@ pub async fn serve(admin: Admin, listener: TcpListener, stop: impl Future<Output
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     let mut reasons = admin.health.reasons();
     reasons.extend(admin.store.paused().map(|why| format!("store: {why}")));
-    if reasons.is_empty() { (StatusCode::OK, "ok\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n") }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if reasons.is_empty() {
+        reasons.push("ok".to_owned());
+    }
+    // Events are taken all the same: what is only a note must not take the pod out of service.
+    reasons.extend(admin.health.notes().into_iter().map(|it| format!("note: {it}")));
+    (status, reasons.join("\n") + "\n")
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {

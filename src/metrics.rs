@@ -63,6 +63,9 @@ metrics! {
     WATCH_HEARD Gauge "planewatch_watch_heard_timestamp_seconds" Some("resource"), "When the watch last said anything; a living one does each minute.";
     WATCH_ENDS Counter "planewatch_watch_failures_total" Some("reason"), "Watches and lists that ended otherwise than they should, by reason; `gone` is a 410.";
     LEADER Gauge "planewatch_watch_leader" None, "1 while this replica is the one that watches.";
+    RULES_LOADED Gauge "planewatch_rules" None, "Rules in use.";
+    RULES_NOT_LOADED Gauge "planewatch_rules_not_loaded" None, "Rules and suppressions that did not load when those in use were read.";
+    RELOADS Counter "planewatch_rules_reloads_total" Some("result"), "Times that changed rules, suppressions or lists were `taken`, or `refused` as they do not load.";
     HTTP_REFUSED Counter "planewatch_http_refused_total" Some("reason"), "Connections and requests that were not taken, by reason.";
     HTTP_CONNECTIONS Gauge "planewatch_http_connections" None, "Open connections.";
     HTTP_BYTES Gauge "planewatch_http_bytes_in_flight" None, "Bytes of bodies that are handed over and not yet durable.";

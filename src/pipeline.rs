@@ -7,7 +7,7 @@ use crate::event::{Context, Event, EventType, Label};
 use crate::filter::{Filter, Scratch};
 use crate::metrics::{self, Metrics};
 use crate::normalize::{Normalizer, mask_lexically, watched_keys};
-use crate::rules::{Found, Hider, Hit, RuleSet};
+use crate::rules::{Current, Found, Hider, Hit, RuleSet};
 use crate::sources::{self, BoxFuture, Delivery, Due, Handoff, Input, LINE_BYTES_MAX, MEMORY_BYTES_MAX, NotTaken, Outcome, SetAside};
 use crate::store::{Answer, Batch, Bulk, Intake, Parked, Store, StoreError};
 use std::collections::HashMap;
@@ -38,11 +38,12 @@ pub struct SourceSettings {
     pub agent_id: String,
     /// The Kubernetes cluster that its audit events are of.
     pub cluster: String,
-    /// Records that match one of these are dropped.
-    pub drop: Vec<Filter>,
     /// The events that it may bring; others are set aside. Empty: all.
     pub takes: &'static [EventType],
 }
+
+/// What is dropped, by the source's name.
+pub type Drops = HashMap<String, Vec<Filter>>;
 
 /// Everything that the pipeline is told.
 #[derive(Debug, Default)]
@@ -52,7 +53,9 @@ pub struct Settings {
     /// What is known of accounts.
     pub accounts: Arc<HashMap<String, Label>>,
     /// The rules that every event is shown to.
-    pub rules: Arc<RuleSet>,
+    pub rules: Arc<Current<RuleSet>>,
+    /// Records of a source that match one of its filters are dropped.
+    pub drops: Arc<Current<Drops>>,
     /// By the source's name.
     pub sources: HashMap<String, SourceSettings>,
 }
@@ -170,7 +173,9 @@ struct Run<'p> {
     inner: &'p Inner,
     delivery: Delivery,
     context: Context,
-    drop: &'p [Filter],
+    /// Those that were in use when it came, for all of it.
+    rules: Arc<RuleSet>,
+    drops: Arc<Drops>,
     takes: &'static [EventType],
     intake: Intake,
     /// One per type of event, as they came up.
@@ -207,8 +212,9 @@ impl<'p> Run<'p> {
             settles_uri: delivery.settles_uri.then(|| delivery.uri.clone()),
             ..Intake::default()
         };
-        let (drop, takes) = settings.map_or((&[][..], &[][..]), |it| (&it.drop, it.takes));
-        Self { inner, delivery, context, drop, takes, intake, batches: Vec::new(), bulk: None, failed: None }
+        let takes = settings.map_or(&[][..], |it| it.takes);
+        let (rules, drops) = (inner.settings.rules.get(), inner.settings.drops.get());
+        Self { inner, delivery, context, rules, drops, takes, intake, batches: Vec::new(), bulk: None, failed: None }
     }
 
     fn go(mut self, worker: &mut Worker) -> Result<Decoded, ReadError> {
@@ -294,11 +300,12 @@ impl<'p> Run<'p> {
                         self.refuse(&record, event.event_type);
                         continue;
                     }
-                    if self.drop.iter().any(|it| it.matches(&event, &mut worker.scratch)) {
+                    let drop = self.drops.get(&self.delivery.source);
+                    if drop.is_some_and(|all| all.iter().any(|it| it.matches(&event, &mut worker.scratch))) {
                         self.intake.filtered += 1;
                         continue;
                     }
-                    let hits = hits(&self.inner.settings.rules, &mut event, &mut worker.scratch, &mut worker.found);
+                    let hits = hits(&self.rules, &mut event, &mut worker.scratch, &mut worker.found);
                     if !self.push(&event, hits, &worker.found) {
                         return Ok(None);
                     }
@@ -336,6 +343,9 @@ impl<'p> Run<'p> {
         });
         let batch = &mut self.batches[at];
         batch.push(event);
+        if batch.rules.is_none() {
+            batch.rules = Some(Arc::clone(&self.rules));
+        }
         for hit in hits {
             batch.hit(hit);
         }

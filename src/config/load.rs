@@ -139,6 +139,11 @@ fn check_leases(config: &Config) -> Result<(), String> {
 }
 
 impl Config {
+    /// The files that lookup lists are read from.
+    pub fn list_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.lists.values().filter_map(|it| if let ListConfig::File(path) = it { Some(path) } else { None })
+    }
+
     /// The lookup lists' values.
     pub fn read_lists(&self) -> Result<Lists, String> {
         let read = |(name, list): (&String, &ListConfig)| {

@@ -41,6 +41,9 @@ pub struct Config {
     /// How long events are kept from their collection, hours.
     #[serde(default = "retention_hours")]
     pub retention_hours: u32,
+    /// How long a source may be down before that is an alert, seconds.
+    #[serde(default = "source_down_after_secs")]
+    pub source_down_after_secs: u64,
     /// How long a stop may take to finish what is in hand, seconds.
     #[serde(default = "shutdown_timeout_secs")]
     pub shutdown_timeout_secs: u64,
@@ -48,6 +51,10 @@ pub struct Config {
 
 fn retention_hours() -> u32 {
     72
+}
+
+fn source_down_after_secs() -> u64 {
+    60
 }
 
 fn shutdown_timeout_secs() -> u64 {

@@ -5,8 +5,10 @@
 
 mod alert;
 mod builtin;
+mod current;
 mod file;
 mod load;
+mod own;
 mod rule;
 mod set;
 mod sigma;
@@ -16,7 +18,9 @@ mod title;
 mod window;
 
 pub use alert::{Alert, severity_name};
+pub use current::Current;
 pub use load::{Loaded, Problem, Source, load};
+pub use own::{TROUBLE_WINDOW_MS, Trouble};
 pub use rule::{Rule, RuleCase, Trigger};
 pub use set::{Found, Hider, RuleSet};
 pub use suppression::{Suppression, load_suppressions};

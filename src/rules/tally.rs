@@ -57,6 +57,14 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Counts a match at this time, and shows its event if it is among the latest.
+    pub fn add(&mut self, order: (i64, u128), kept: impl FnOnce() -> Kept) {
+        let (time, _) = order;
+        (self.first, self.last) = if self.count == 0 { (time, time) } else { (self.first.min(time), self.last.max(time)) };
+        self.count += 1;
+        self.keep(order, kept);
+    }
+
     /// Keeps the event if it is among the latest; of equal times the larger key, so that the order does not matter.
     fn keep(&mut self, order: (i64, u128), kept: impl FnOnce() -> Kept) {
         let at = self.latest.partition_point(|it| (it.time, it.key) > order);
@@ -167,13 +175,8 @@ impl Tally {
         }
         let group = groups.entry(hit.aggregates.clone()).or_default();
         let bucket = group.buckets.entry(hit.of.time.div_euclid(rule.window_ms)).or_default();
-        (bucket.first, bucket.last) = match bucket.count {
-            0 => (hit.of.time, hit.of.time),
-            _ => (bucket.first.min(hit.of.time), bucket.last.max(hit.of.time)),
-        };
-        bucket.count += 1;
         let kept = || Kept { time: hit.of.time, key: hit.of.key, event: hit.event, title: hit.title.clone(), json: hit.json.clone() };
-        bucket.keep((hit.of.time, hit.of.key), kept);
+        bucket.add((hit.of.time, hit.of.key), kept);
         if matches!(rule.trigger, Trigger::Each) {
             return;
         }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, Default)]
 pub struct Health {
     reasons: Mutex<BTreeMap<String, String>>,
+    notes: Mutex<BTreeMap<String, String>>,
 }
 
 impl Health {
@@ -18,6 +19,25 @@ impl Health {
     /// Says that it works (again). True when that is news.
     pub fn up(&self, who: &str) -> bool {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(who).is_some()
+    }
+
+    /// Says what a person should look at although all works; none: no more.
+    pub fn note(&self, who: &str, what: Option<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => notes.insert(who.to_owned(), what),
+            None => notes.remove(who),
+        };
+    }
+
+    /// All notes, one a line.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(who, what)| format!("{who}: {what}")).collect()
+    }
+
+    /// All reasons, by who has them.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All reasons, one a line.

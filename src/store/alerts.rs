@@ -6,7 +6,9 @@
 
 use super::{StoreError, evidence};
 use crate::event::EventId;
-use crate::rules::{Alert, EVENTS_MAX, Group, Kept, Match, Rule, RuleSet, Tally, Trigger, decide, tidy};
+use crate::rules::{
+    Alert, Bucket, EVENTS_MAX, Group, Kept, Match, Rule, RuleSet, TROUBLE_WINDOW_MS, Tally, Title, Trigger, Trouble, decide, tidy,
+};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::{BTreeSet, HashMap};
 
@@ -62,6 +64,34 @@ pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64
         }
     }
     Ok(())
+}
+
+/// Raises or extends the alert of a trouble; `what` stands behind its title.
+pub(super) fn raise(
+    tx: &Transaction<'_>,
+    trouble: Trouble,
+    aggregates: &[String],
+    what: &str,
+    (count, now): (u64, i64),
+) -> Result<(), StoreError> {
+    let mut group = Group::default();
+    group.buckets.insert(now.div_euclid(TROUBLE_WINDOW_MS), Bucket { count, first: now, last: now, latest: Vec::new() });
+    let mut rule = trouble.rule();
+    if !what.is_empty() {
+        rule.title = Title::new(&format!("{}: {what}", rule.title.text));
+    }
+    Of { tx, rule: &rule, key: to_json(&aggregates), aggregates, now }.each(&group)
+}
+
+/// The same of events that are in trouble, which the alert shows.
+pub(super) fn raise_group(
+    tx: &Transaction<'_>,
+    trouble: Trouble,
+    aggregates: &[String],
+    group: &Group,
+    now: i64,
+) -> Result<(), StoreError> {
+    Of { tx, rule: &trouble.rule(), key: to_json(&aggregates), aggregates, now }.each(group)
 }
 
 /// Decides what was seen for the first time long enough ago, and forgets what no window needs any more.

@@ -2,7 +2,7 @@
 
 use crate::event::column::{ALL, Kind};
 use crate::event::{Col, Event, EventId, EventType, Flags, Row, Val};
-use crate::rules::{Hit, RuleSet, Tally};
+use crate::rules::{Hit, RuleSet};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -170,6 +170,8 @@ pub struct Batch {
     pub insert_times: Vec<i64>,
     /// What is unusual about them.
     pub flags: Vec<Flags>,
+    /// The set of rules that the events were shown to.
+    pub rules: Option<Arc<RuleSet>>,
     /// What rules matched, by row; not written with the events.
     pub hits: Vec<(u32, Arc<Hit>)>,
     /// The suppressions that hid a match, by row.
@@ -188,6 +190,7 @@ impl Batch {
             event_times: Vec::new(),
             insert_times: Vec::new(),
             flags: Vec::new(),
+            rules: None,
             hits: Vec::new(),
             hidden: Vec::new(),
             columns,
@@ -219,6 +222,7 @@ impl Batch {
         self.event_times.clear();
         self.insert_times.clear();
         self.flags.clear();
+        self.rules = None;
         self.hits.clear();
         self.hidden.clear();
         for column in &mut self.columns {
@@ -251,10 +255,13 @@ impl Batch {
         }
     }
 
-    /// Gathers what rules found in these events.
-    pub(super) fn tally(&self, rules: &RuleSet, tally: &mut Tally) {
-        self.hits.iter().for_each(|(_, hit)| tally.add(rules, hit));
-        self.hidden.iter().for_each(|(row, by)| tally.hide(*by, self.event_times[*row as usize]));
+    /// Whether the events of both were shown to the same set of rules.
+    pub(super) fn has_rules_of(&self, other: &Self) -> bool {
+        match (&self.rules, &other.rules) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// How many events.
@@ -365,6 +372,9 @@ impl Batch {
             return;
         }
         let rows = self.len();
+        if self.rules.is_none() {
+            self.rules.clone_from(&other.rules);
+        }
         self.ids.extend_from_slice(&other.ids[range.clone()]);
         self.fingerprints.extend_from_slice(&other.fingerprints[range.clone()]);
         self.event_times.extend_from_slice(&other.event_times[range.clone()]);

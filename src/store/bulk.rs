@@ -12,9 +12,9 @@ use super::intake::{Counts, Intake, Verdict};
 use super::runs::{Run, write_run};
 use super::seal::Sorter;
 use super::state::{self, Segment};
-use super::{Batch, StoreError, alerts};
+use super::tallies::Tallies;
+use super::{Batch, StoreError};
 use crate::clock::Stopwatch;
-use crate::rules::Tally;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ struct Session<'s> {
     verdicts: Vec<Verdict>,
     replies: Vec<Reply>,
     /// What rules found, gathered: it does not grow with what comes.
-    tally: Tally,
+    tallies: Tallies,
     rows: u64,
     now: i64,
 }
@@ -106,7 +106,7 @@ impl<'s> Session<'s> {
             taken: Vec::new(),
             verdicts: Vec::new(),
             replies: Vec::new(),
-            tally: Tally::new(&shared.options.rules),
+            tallies: Tallies::default(),
             rows: 0,
             now: shared.clock.now_ms(),
         }
@@ -195,7 +195,7 @@ impl Committer {
                 }
             }
             self.hear_keeper();
-            let is_full = session.rows >= SESSION_ROWS || session.tally.matches.iter().sum::<u64>() >= SESSION_MATCHES;
+            let is_full = session.rows >= SESSION_ROWS || session.tallies.matches() >= SESSION_MATCHES;
             if is_full || watch.elapsed() >= SESSION_TIME {
                 break;
             }
@@ -236,7 +236,7 @@ impl Committer {
                 let runs = session.abandon();
                 self.ids.remove_runs(&runs);
                 session.pending = IdSet::default();
-                session.tally = Tally::new(&session.shared.options.rules);
+                session.tallies = Tallies::default();
                 session.took(end, Verdict::AlreadyRead);
                 return Ok(());
             }
@@ -257,7 +257,7 @@ impl Committer {
         }
         let rows = kept(batch, &keep, session.now, counts);
         session.rows += rows.len() as u64;
-        rows.tally(&session.shared.options.rules, &mut session.tally);
+        session.tallies.add(&rows);
         session.sorter.add(rows)?;
         if session.sorter.rows_max() >= FILE_ROWS {
             session.end_files()?;
@@ -296,8 +296,7 @@ impl Committer {
         for (intake, verdict) in session.taken.iter().zip(&session.verdicts) {
             record(&tx, intake, verdict, session.now)?;
         }
-        let rules = &shared.options.rules;
-        alerts::record(&tx, rules, std::mem::replace(&mut session.tally, Tally::new(rules)), session.now)?;
+        std::mem::take(&mut session.tallies).record(&tx, session.now)?;
         tx.commit()?;
         // From here on the deliveries are stored, whatever else fails: the files are found in tmp/ too.
         self.ids.name_runs();

@@ -17,10 +17,10 @@ use super::intake::{Counts, Intake, Verdict};
 use super::keeper::{Done, Job};
 use super::runs::Entry;
 use super::state::{self, Log};
-use super::{Batch, StoreError, alerts, quarantine};
+use super::tallies::Tallies;
+use super::{Batch, StoreError, quarantine};
 use crate::event::Flags;
 use crate::event::time::HOUR_MS;
-use crate::rules::Tally;
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -190,9 +190,10 @@ impl Committer {
         let mut added = Vec::new();
         let result = self.decide(group, now, &mut added).and_then(|(verdicts, batches)| {
             let appended = self.append(&batches, now)?;
-            let tally = self.tally(&batches);
+            let mut tallies = Tallies::default();
+            batches.iter().for_each(|it| tallies.add(it));
             batches.into_iter().for_each(Batch::recycle);
-            self.transact(group, &verdicts, tally, appended, now)?;
+            self.transact(group, &verdicts, tallies, appended, now)?;
             Ok((verdicts, appended))
         });
         match result {
@@ -238,7 +239,8 @@ impl Committer {
                     Some(last)
                         if kept.raw_bytes() < OWN_FRAME_RAW_BYTES
                             && last.raw_bytes() < OWN_FRAME_RAW_BYTES
-                            && last.event_type == kept.event_type =>
+                            && last.event_type == kept.event_type
+                            && last.has_rules_of(&kept) =>
                     {
                         last.append_all(&kept);
                         kept.recycle();
@@ -300,16 +302,6 @@ impl Committer {
         Ok(Some((length, events)))
     }
 
-    /// What rules found in the events that are stored.
-    fn tally(&self, batches: &[Batch]) -> Tally {
-        let rules = &self.shared.options.rules;
-        let mut tally = Tally::new(rules);
-        for batch in batches {
-            batch.tally(rules, &mut tally);
-        }
-        tally
-    }
-
     fn new_log(&self, now: i64) -> Result<OpenLog, StoreError> {
         let layout = &self.shared.layout;
         let seq = layout.take_seq();
@@ -323,7 +315,7 @@ impl Committer {
         &mut self,
         group: &[Intake],
         verdicts: &[Verdict],
-        tally: Tally,
+        tallies: Tallies,
         appended: Option<(u64, u64)>,
         now: i64,
     ) -> Result<(), StoreError> {
@@ -335,7 +327,7 @@ impl Committer {
         for (intake, verdict) in group.iter().zip(verdicts) {
             record(&tx, intake, verdict, now)?;
         }
-        alerts::record(&tx, &self.shared.options.rules, tally, now)?;
+        tallies.record(&tx, now)?;
         tx.commit()?;
         self.shared.disk.reached(CrashPoint::StateCommitted).map_err(StoreError::at(&self.shared.layout.dir))
     }

@@ -197,6 +197,7 @@ pub(super) fn read_frame(frame: &[u8]) -> Option<Batch> {
         event_times: head.event_times,
         insert_times: vec![head.insert_time; rows],
         flags,
+        rules: None,
         hits: Vec::new(),
         hidden: Vec::new(),
         columns,

@@ -5,9 +5,9 @@ use super::disk::{Disk, RealDisk};
 use super::intake::{Intake, Verdict};
 use super::keeper;
 use super::layout::Layout;
-use super::{StoreError, bulk, quarantine, recover, state};
+use super::{StoreError, alerts, bulk, quarantine, recover, state};
 use crate::clock::Clock;
-use crate::rules::RuleSet;
+use crate::rules::{Current, RuleSet, Trouble};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ pub struct StoreOptions {
     /// So many segments of one hour of collection become one.
     pub merge_segments: usize,
     /// The rules whose matches become alerts.
-    pub rules: Arc<RuleSet>,
+    pub rules: Arc<Current<RuleSet>>,
     /// How often the committer looks after age, retention and trash, when nothing comes.
     pub tick: Duration,
 }
@@ -247,6 +247,16 @@ impl Store {
         self.ask(move |db| match state::meta(db, &key)? {
             Some(id) => Ok(id),
             None => state::set_meta(db, &key, &fresh).map(|()| fresh),
+        })
+        .await
+    }
+
+    /// Raises or extends the alert of a trouble of our own; `what` stands behind its title.
+    pub async fn raise(&self, trouble: Trouble, aggregates: Vec<String>, what: String, now: i64) -> Result<(), StoreError> {
+        self.ask(move |db| {
+            let tx = db.unchecked_transaction()?;
+            alerts::raise(&tx, trouble, &aggregates, &what, (1, now))?;
+            Ok(tx.commit()?)
         })
         .await
     }

@@ -31,6 +31,7 @@ mod search;
 mod segment;
 mod segment_read;
 mod state;
+mod tallies;
 mod upkeep;
 
 pub use alert_list::{StoredAlert, dismiss_alert, list_alerts, suppression_hits};

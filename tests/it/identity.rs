@@ -1,7 +1,7 @@
 //! Exactly one stored event per real event (DESIGN.md §2, Identity).
 
-use crate::support::{TestApp, object, record};
-use serde_json::json;
+use crate::support::{TestApp, lines, object, output, record, stdout};
+use serde_json::{Value, json};
 
 const TIME: &str = "2026-01-02T03:04:05Z";
 
@@ -25,6 +25,14 @@ fn two_sources_two_trails_and_a_planted_record() {
     assert_eq!(both[0]["_id"], both[1]["_id"]);
     assert_ne!(both[0]["fingerprint"], both[1]["fingerprint"]);
     assert_eq!(app.search("flags = \"conflict\" and user_id ends_with \"mallory\"").len(), 1);
+    let alert = own_alert(&app, "planewatch-conflict");
+    assert_eq!((&alert["count"], &alert["events"][0]["raw"]["eventID"]), (&json!(1), &json!("event-3")), "{alert}");
+}
+
+/// The alert of this trouble.
+fn own_alert(app: &TestApp, rule: &str) -> Value {
+    let listed = output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"]);
+    lines(&stdout(&listed)).into_iter().find(|it| it["ruleId"] == rule).unwrap_or_else(|| panic!("{}", stdout(&listed)))
 }
 
 #[test]
@@ -58,6 +66,9 @@ fn a_record_of_another_account_than_its_key_is_flagged() {
     let found = app.search("flags = \"account_mismatch\"");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["raw"]["eventID"], "b");
+    let alert = own_alert(&app, "planewatch-account-mismatch");
+    assert_eq!(alert["aggregates"], json!({"source": "files", "accountId": "111122223333"}));
+    assert_eq!(alert["events"][0]["raw"]["eventID"], "b");
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod kube_secrets;
 mod kube_webhook;
 mod merge;
 mod queue;
+mod reload;
 mod rules;
 mod secrets;
 mod sigma_naive;

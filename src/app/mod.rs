@@ -1,15 +1,17 @@
 //! The service put together: store, pipeline, sources, admin port; started in the order of the flow, and stopped in it.
 
+mod reload;
+mod troubles;
+
 use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig};
 use crate::event::Label;
-use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Settings, SourceSettings};
-use crate::rules::{RuleSet, Source, Suppression, load, load_suppressions};
 use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory, ingest, k8s_log, k8s_watch, k8s_webhook};
 use crate::store::{Counts, Store, StoreError, StoreOptions};
+use reload::{Reload, Told};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,26 +48,26 @@ pub struct RunOptions {
 
 /// Runs until a signal, or until all is read when draining; returns this run's sum.
 pub async fn run(config: Config, options: RunOptions) -> Result<Counts, AppError> {
-    let rules = Arc::new(rules(&config, &options.clock)?);
+    let reload = Reload::begin(&config).map_err(AppError::Config)?;
     let store_options = StoreOptions {
-        rules: Arc::clone(&rules),
+        rules: reload.rules(),
         retention_hours: i64::from(config.retention_hours),
         clock: options.clock.clone(),
         ..StoreOptions::new(&config.data_dir)
     };
     let store = Store::open(store_options)?;
-    let result = run_on(&store, config, rules, options).await;
+    let result = run_on(&store, config, reload, options).await;
     // Also after an error: the threads end, and the lock is given back.
     let closing = store.clone();
     let _ = tokio::task::spawn_blocking(move || closing.close()).await;
     result
 }
 
-async fn run_on(store: &Store, config: Config, rules: Arc<RuleSet>, options: RunOptions) -> Result<Counts, AppError> {
+async fn run_on(store: &Store, config: Config, reload: Reload, options: RunOptions) -> Result<Counts, AppError> {
     let before = sum(store);
     let metrics = Arc::new(Metrics::default());
     let health = Arc::new(Health::default());
-    let settings = Settings { rules, ..settings(store, &config).await? };
+    let settings = Settings { rules: reload.rules(), drops: reload.drops(), ..settings(store, &config).await? };
     let pipeline = Pipeline::new(store.clone(), settings, options.clock.clone(), Arc::clone(&metrics));
     let (stop, stopped) = watch::channel(false);
     let at = Surroundings {
@@ -76,6 +78,16 @@ async fn run_on(store: &Store, config: Config, rules: Arc<RuleSet>, options: Run
         stop: stopped.clone(),
         is_drain: options.is_drain,
     };
+    let told = || Told { store: store.clone(), metrics: Arc::clone(&metrics), health: Arc::clone(&health), clock: at.clock.clone() };
+    // What ends with the service, and does not hold it up.
+    let mut helpers = JoinSet::new();
+    if !options.is_drain {
+        helpers.spawn(reload.run(told(), stopped.clone()));
+        let watches = watches(&config);
+        let is_ours = move |who: &str| !watches.iter().any(|it| who.starts_with(it.as_str()));
+        let after_ms = i64::try_from(config.source_down_after_secs.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        helpers.spawn(troubles::watch(told(), after_ms, is_ours, stopped.clone()));
+    }
     let admin = open_admin(&config, Admin { metrics, health, store: store.clone() }, stopped).await?;
     let mut sources = JoinSet::new();
     let mut webhooks = Vec::new();
@@ -117,6 +129,12 @@ async fn run_on(store: &Store, config: Config, rules: Arc<RuleSet>, options: Run
     Ok(difference(&sum(store), &before))
 }
 
+/// The names of the sources that raise alerts of their own when they are down.
+fn watches(config: &Config) -> Vec<String> {
+    let names = config.sources.iter().filter(|it| matches!(it, SourceConfig::K8sWatch(_))).map(|it| it.name().to_owned());
+    names.collect()
+}
+
 async fn all(sources: &mut JoinSet<()>) {
     while let Some(ended) = sources.join_next().await {
         if let Err(error) = ended {
@@ -136,48 +154,11 @@ async fn signal() {
     }
 }
 
-/// The rules of the configuration. One that does not load is said, and the others run.
-fn rules(config: &Config, clock: &Clock) -> Result<RuleSet, AppError> {
-    let Some(settings) = &config.rules else { return Ok(RuleSet::default()) };
-    let lists = config.read_lists().map_err(AppError::Config)?;
-    let builtin = settings.builtin.then_some(Source::Builtin);
-    let sources: Vec<_> = builtin.into_iter().chain(settings.directories.iter().cloned().map(Source::Path)).collect();
-    let loaded = load(&sources, &lists);
-    let folders = config.suppressions.as_ref().map_or(&[][..], |it| &it.directories);
-    let (suppressions, bad) = load_suppressions(folders, &lists);
-    for problem in loaded.problems.iter().chain(&bad) {
-        tracing::error!(file = %problem.file.display(), "not loaded: {}", problem.what);
-    }
-    announce_expiry(&suppressions, clock.now_ms());
-    tracing::info!(rules = loaded.rules.len(), not_loaded = loaded.problems.len(), "rules");
-    Ok(RuleSet::new(loaded.rules).with_suppressions(suppressions))
-}
-
-/// How long before its end a suppression is announced, ms: a week.
-const EXPIRES_SOON_MS: i64 = 7 * 86_400_000;
-
-fn announce_expiry(suppressions: &[Suppression], now: i64) {
-    for (it, at) in suppressions.iter().filter_map(|it| Some((it, it.expires_ms?))) {
-        let when = crate::event::time::format_ms(at);
-        if at <= now {
-            tracing::warn!(id = it.id, owner = it.owner, "the suppression expired at {when} and hides nothing");
-        } else if at - now <= EXPIRES_SOON_MS {
-            tracing::warn!(id = it.id, owner = it.owner, "the suppression expires at {when}");
-        }
-    }
-}
-
 async fn settings(store: &Store, config: &Config) -> Result<Settings, AppError> {
-    let lists = config.read_lists().map_err(AppError::Config)?;
     let mut sources = HashMap::new();
     for source in &config.sources {
-        let drop: Result<Vec<_>, _> = source.drop().iter().map(|it| Filter::new(it, &lists)).collect();
-        let drop = drop.map_err(|error| AppError::Config(format!("source `{}`, drop: {error}", source.name())))?;
         let agent_id = store.agent_id(source.name()).await?;
-        sources.insert(
-            source.name().to_owned(),
-            SourceSettings { agent_id, cluster: source.cluster().to_owned(), drop, takes: source.takes() },
-        );
+        sources.insert(source.name().to_owned(), SourceSettings { agent_id, cluster: source.cluster().to_owned(), takes: source.takes() });
     }
     let label = |it: &crate::config::AccountConfig| Label {
         name: it.name.clone(),
