@@ -3,8 +3,9 @@
 use super::ast::{Expr, Op, Path, Segment, Test, Value};
 use super::error::{FilterError, nearest};
 use super::matcher::{Matcher, Network};
+use super::sense;
 use super::value::Ordinal;
-use crate::event::{Col, EventType, column};
+use crate::event::{Col, column};
 use regex::RegexBuilder;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -252,7 +253,7 @@ impl Compiler<'_> {
 
     fn test(&self, test: &Test) -> Result<Node, FilterError> {
         let targets = targets(&test.path);
-        self.check_event_type(test, &targets)?;
+        sense::check(self.source, test, &targets)?;
         let (op, is_negated) = match test.op {
             Op::Ne => (Op::Eq, true),
             Op::NotIn => (Op::In, true),
@@ -294,7 +295,10 @@ impl Compiler<'_> {
             }
             Value::Text(text) | Value::Number(text) => out.push(self.matcher(test, op, text)?),
             Value::Bool(value) => out.push(self.matcher(test, op, if *value { "true" } else { "false" })?),
-            Value::Field(_) => return Err(FilterError::new(self.source, test.at, "`field()` cannot stand in a set")),
+            Value::Field(_) => {
+                return Err(FilterError::new(self.source, test.at, "`field()` cannot stand in a set")
+                    .suggest(Some("write two tests with `or` between them".to_owned())));
+            }
         }
         Ok(false)
     }
@@ -307,7 +311,8 @@ impl Compiler<'_> {
                     Matcher::Order(op, than)
                 } else {
                     let message = format!("`{text}` is neither a number nor a time, so nothing is smaller or larger");
-                    return Err(FilterError::new(self.source, test.at, message));
+                    let suggestion = "write a number, or a time like \"2026-01-31T12:00:00Z\"".to_owned();
+                    return Err(FilterError::new(self.source, test.at, message).suggest(Some(suggestion)));
                 }
             }
             Op::Like => Matcher::Contains(Box::new(memchr::memmem::Finder::new(folded.as_bytes()).into_owned())),
@@ -315,11 +320,13 @@ impl Compiler<'_> {
             Op::EndsWith => Matcher::EndsWith(folded),
             Op::Matches => {
                 let regex = RegexBuilder::new(text).case_insensitive(test.nocase).size_limit(REGEX_BYTES_MAX).build();
-                Matcher::Regex(
-                    regex.map_err(|error| {
-                        FilterError::new(self.source, test.at, format!("the regular expression does not compile: {error}"))
-                    })?,
-                )
+                Matcher::Regex(regex.map_err(|error| {
+                    // What the library draws below the text has its own caret; its last line says what it is.
+                    let what = error.to_string();
+                    let what = what.lines().last().unwrap_or("").trim_start_matches("error: ");
+                    FilterError::new(self.source, test.at, format!("the regular expression does not compile: {what}"))
+                        .suggest(Some("a backslash makes a special character plain".to_owned()))
+                })?)
             }
             _ => match Network::parse(text) {
                 Some(network) => Matcher::Inside(folded, network),
@@ -327,20 +334,11 @@ impl Compiler<'_> {
             },
         })
     }
+}
 
-    /// An event type that none is: the wrong case is the usual reason.
-    fn check_event_type(&self, test: &Test, targets: &[Target]) -> Result<(), FilterError> {
-        let (Value::Text(text), [Target::Column(Col::EventType)], Op::Eq, false) = (&test.value, targets, test.op, test.nocase) else {
-            return Ok(());
-        };
-        let names = EventType::ALL.iter().map(|it| it.name());
-        match names.into_iter().find(|name| name.eq_ignore_ascii_case(text) && name != text) {
-            Some(name) => {
-                Err(FilterError::new(self.source, test.at, format!("no event type is `{text}`")).suggest(Some(format!("write \"{name}\""))))
-            }
-            None => Ok(()),
-        }
-    }
+/// Whether a name stands for other fields.
+pub(super) fn is_alias(dotted: &str) -> bool {
+    ALIASES.contains_key(dotted)
 }
 
 /// EVENT.md, "Where a filter looks": a field or an alias, else the path in the native record.

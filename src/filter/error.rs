@@ -64,7 +64,8 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
         .map(|(_, it)| it)
 }
 
-fn distance(a: &str, b: &str) -> usize {
+/// How many letters to put in, take out or replace, to make one of the other.
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

@@ -42,6 +42,9 @@ pub(super) fn tokens(source: &str) -> Result<Vec<(usize, Token)>, FilterError> {
 fn token(source: &str, at: usize, c: char) -> Result<(Token, usize), FilterError> {
     let rest = &source[at..];
     for op in ["!=", "<=", ">=", "=", "<", ">"] {
+        if rest.starts_with("<>") {
+            break;
+        }
         if rest.starts_with(op) {
             let end = at + op.len();
             if rest.starts_with("==") {
@@ -60,7 +63,9 @@ fn token(source: &str, at: usize, c: char) -> Result<(Token, usize), FilterError
         '@' => {
             let end = at + 1 + word_len(&rest[1..]);
             if end == at + 1 {
-                return Err(FilterError::new(source, at, "a list needs a name behind `@`"));
+                return Err(
+                    FilterError::new(source, at, "a list needs a name behind `@`").suggest(Some("for example: ip in @office".to_owned()))
+                );
             }
             Ok((Token::List(source[at + 1..end].to_owned()), end))
         }
@@ -77,7 +82,8 @@ fn token(source: &str, at: usize, c: char) -> Result<(Token, usize), FilterError
             let end = at + word_len(rest);
             Ok((Token::Word(source[at..end].to_owned()), end))
         }
-        _ => Err(FilterError::new(source, at, format!("`{}` has no meaning here", c.escape_debug()))),
+        _ => Err(FilterError::new(source, at, format!("`{}` has no meaning here", c.escape_debug()))
+            .suggest(Some("a text needs quotes; tests are joined by `and`, `or`".to_owned()))),
     }
 }
 

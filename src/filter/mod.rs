@@ -13,6 +13,7 @@ mod matcher;
 mod needles;
 mod parse;
 mod root;
+mod sense;
 mod shared;
 mod value;
 

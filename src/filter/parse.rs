@@ -11,10 +11,14 @@ pub const NESTING_MAX: usize = 64;
 /// How many values may stand behind IN.
 pub const LIST_VALUES_MAX: usize = 10_000;
 
+const TEST_EXAMPLE: &str = "a test is a field, an operator, a value: user = \"ada\"";
+const VALUE_EXAMPLE: &str = "a value is a text in quotes, a number, null, true, false, @list or field(path)";
+
 /// Parses a filter.
 pub fn parse(source: &str) -> Result<Expr, FilterError> {
     if source.len() > FILTER_BYTES_MAX {
-        return Err(FilterError::new("", 0, format!("{} bytes, at most {FILTER_BYTES_MAX}", source.len())));
+        return Err(FilterError::new("", 0, format!("{} bytes, at most {FILTER_BYTES_MAX}", source.len()))
+            .suggest(Some("use a lookup list for many values: in @name".to_owned())));
     }
     let mut parser = Parser { source, tokens: tokens(source)?, next: 0, depth: 0 };
     if *parser.peek() == Token::End {
@@ -23,13 +27,13 @@ pub fn parse(source: &str) -> Result<Expr, FilterError> {
     let expr = parser.or()?;
     match parser.peek() {
         Token::End => Ok(expr),
-        Token::Mark(')') => Err(parser.error("a `)` that closes nothing")),
+        Token::Mark(')') => Err(parser.error("a `)` that closes nothing").suggest(Some("take it out, or open it before".to_owned()))),
         Token::Word(word) => {
             let suggestion = nearest(word, ["and", "or"]).unwrap_or("and");
             let suggestion = Some(format!("put `{suggestion}` between two tests"));
             Err(parser.error("expected `and`, `or` or the end").suggest(suggestion))
         }
-        _ => Err(parser.error("expected `and`, `or` or the end")),
+        _ => Err(parser.error("expected `and`, `or` or the end").suggest(Some("put `and` between two tests".to_owned()))),
     }
 }
 
@@ -77,7 +81,9 @@ impl Parser<'_> {
 
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, FilterError>) -> Result<T, FilterError> {
         if self.depth >= NESTING_MAX {
-            return Err(self.error(format!("nested more than {NESTING_MAX} deep")));
+            return Err(self
+                .error(format!("nested more than {NESTING_MAX} deep"))
+                .suggest(Some("split the filter, or use `in (…)`".to_owned())));
         }
         self.depth += 1;
         let result = inner(self);
@@ -127,7 +133,9 @@ impl Parser<'_> {
         };
         if value == Value::Null && !matches!(op, Op::Eq | Op::Ne) {
             self.next -= 1;
-            let error = self.error("null can only be compared with `=` and `!=`");
+            let error = self
+                .error("null can only be compared with `=` and `!=`")
+                .suggest(Some("write `= null` (it is missing) or `!= null` (it is there)".to_owned()));
             self.next += 1;
             return Err(error);
         }
@@ -147,8 +155,8 @@ impl Parser<'_> {
                     .error("a test starts with a field, not with a text")
                     .suggest(Some("write the field's name without quotes".to_owned())));
             }
-            Token::End => return Err(self.error("the filter ends where a test should stand")),
-            _ => return Err(self.error("expected a field")),
+            Token::End => return Err(self.error("the filter ends where a test should stand").suggest(Some(TEST_EXAMPLE.to_owned()))),
+            _ => return Err(self.error("expected a field").suggest(Some(TEST_EXAMPLE.to_owned()))),
         }
         loop {
             if self.take_mark('.') {
@@ -156,7 +164,9 @@ impl Parser<'_> {
                     segments.push(Segment::Name(word));
                 } else {
                     self.next -= 1;
-                    return Err(self.error("expected a member's name behind `.`"));
+                    return Err(self
+                        .error("expected a member's name behind `.`")
+                        .suggest(Some("a name with other characters: [\"name\"]".to_owned())));
                 }
             } else if self.take_mark('[') {
                 match self.take() {
@@ -166,11 +176,13 @@ impl Parser<'_> {
                     }
                     _ => {
                         self.next -= 1;
-                        return Err(self.error("expected an element's number or a member's name in quotes"));
+                        return Err(self
+                            .error("expected an element's number or a member's name in quotes")
+                            .suggest(Some("for example: [0] or [\"name\"]".to_owned())));
                     }
                 }
                 if !self.take_mark(']') {
-                    return Err(self.error("expected `]`"));
+                    return Err(self.error("expected `]`").suggest(Some("add `]`".to_owned())));
                 }
             } else {
                 return Ok(Path(segments));
@@ -229,7 +241,7 @@ impl Parser<'_> {
                 return Ok(Value::Set(values));
             }
             if !self.take_mark(',') {
-                return Err(self.error("expected `,` or `)`"));
+                return Err(self.error("expected `,` or `)`").suggest(Some("put `,` between two values".to_owned())));
             }
         }
     }
@@ -251,13 +263,13 @@ impl Parser<'_> {
                 }
                 let path = self.path()?;
                 if !self.take_mark(')') {
-                    return Err(self.error("expected `)`"));
+                    return Err(self.error("expected `)`").suggest(Some("add `)`".to_owned())));
                 }
                 return Ok(Value::Field(path));
             }
             Token::Word(word) => return Err(self.error("a text needs quotes").suggest(Some(format!("\"{word}\"")))),
-            Token::End => return Err(self.error("the filter ends where a value should stand")),
-            _ => return Err(self.error("expected a value")),
+            Token::End => return Err(self.error("the filter ends where a value should stand").suggest(Some(VALUE_EXAMPLE.to_owned()))),
+            _ => return Err(self.error("expected a value").suggest(Some(VALUE_EXAMPLE.to_owned()))),
         };
         self.next += 1;
         Ok(value)

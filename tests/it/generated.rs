@@ -1,6 +1,7 @@
 //! What is generated is committed, and here it is told when it is stale. `PLANEWATCH_BLESS=1` writes it anew.
 
 use crate::support::{output, root, stdout};
+use planewatch::filter::{FILTER_BYTES_MAX, Filter, LIST_VALUES_MAX, Lists, NESTING_MAX};
 use serde_json::Value;
 use std::fs;
 
@@ -82,4 +83,46 @@ fn filters_find_the_events_that_they_name() {
         n += 1;
     }
     assert!(n > 40, "only {n} cases");
+}
+
+/// Filters that cannot be used, and what is said of each; the messages are written by `PLANEWATCH_BLESS=1`.
+#[test]
+fn every_error_of_a_filter_is_as_it_was_looked_at() {
+    let path = "tests/data/filter/errors.txt";
+    let golden = fs::read_to_string(root().join(path)).unwrap();
+    let lists: Lists = [("friends".to_owned(), vec!["ada".to_owned()])].into();
+    let mut text = String::new();
+    let mut said = |shown: &str, filter: &str| {
+        let error = Filter::new(filter, &lists).err().unwrap_or_else(|| panic!("{shown} is a good filter"));
+        // Of a very long one the message alone.
+        let message = if filter.len() > 1_000 { format!("line {}: {}", error.line, error.message) } else { error.to_string() };
+        text += &format!("> {shown}\n{message}\n");
+    };
+    for filter in golden.lines().filter_map(|line| line.strip_prefix("> ").or((line == ">").then_some(""))) {
+        if !filter.starts_with('(') || !filter.ends_with("times)") {
+            said(filter, &filter.replace("\\n", "\n"));
+        }
+    }
+    let deep = NESTING_MAX + 1;
+    said("(one parenthesis too many times)", &format!("{}user = \"ada\"{}", "(".repeat(deep), ")".repeat(deep)));
+    said("(one value too many times)", &format!("user in ({})", vec!["1"; LIST_VALUES_MAX + 1].join(",")));
+    said("(one byte too many times)", &" ".repeat(FILTER_BYTES_MAX + 1));
+    compare(path, &text);
+    // Whatever the sources can say is there: each of their texts, up to what is filled in.
+    let mut missing = Vec::new();
+    for file in ["lex", "parse", "compile", "sense"] {
+        let source = fs::read_to_string(root().join(format!("src/filter/{file}.rs"))).unwrap();
+        for (n, line) in source.lines().enumerate() {
+            let is_said = ["FilterError::new(", ".error(", "let message = format!", "Some((format!", "Some((\"", "error(format!"]
+                .iter()
+                .any(|it| line.contains(it));
+            let Some((_, said)) = line.split_once('"').filter(|_| is_said && !line.trim_start().starts_with("//")) else { continue };
+            let fixed = said.split('"').next().unwrap_or("").split('{').max_by_key(|it| it.len()).unwrap_or("");
+            let fixed = fixed.split_once('}').map_or(fixed, |(_, behind)| behind);
+            if !text.contains(fixed) {
+                missing.push(format!("{file}.rs:{}: {fixed}", n + 1));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }

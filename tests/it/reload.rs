@@ -87,7 +87,9 @@ fn changed_files_are_in_use_within_a_second_and_broken_ones_change_nothing() {
     let it = Service::start();
     it.event(1, "A");
     assert_eq!(it.count("rule-a"), 1);
-    it.takes("taken", |app| drop(app.file("rules/b.yaml", rule("rule-b", "eventName in @names"))));
+    it.takes("taken", |app| {
+        app.file("rules/b.yaml", rule("rule-b", "eventName in @names"));
+    });
     assert_eq!(it.metric("planewatch_rules{source=\"rules\"}"), 2.0);
     it.event(2, "B");
     assert_eq!(it.count("rule-b"), 1);
@@ -104,19 +106,27 @@ fn changed_files_are_in_use_within_a_second_and_broken_ones_change_nothing() {
     let own = it.alerts().into_iter().find(|it| it["ruleId"] == "planewatch-rules-not-loaded").unwrap();
     assert!(own["title"].as_str().unwrap().contains("c.yaml"), "{own}");
 
-    it.takes("taken", |app| drop(app.file("rules/c.yaml", rule("rule-c", "eventName = \"C\""))));
+    it.takes("taken", |app| {
+        app.file("rules/c.yaml", rule("rule-c", "eventName = \"C\""));
+    });
     assert_eq!(it.get("/readyz").unwrap(), (200, "ok\n".to_owned()));
     it.event(4, "A");
     assert_eq!(it.count("rule-a"), 2, "the change of before counts now");
-    it.takes("taken", |app| drop(app.file("names.txt", "B\nlisted\n")));
+    it.takes("taken", |app| {
+        app.file("names.txt", "B\nlisted\n");
+    });
     it.event(5, "listed");
     assert_eq!(it.count("rule-b"), 2);
-    it.takes("taken", |app| drop(app.file("quiet/s.yaml", suppression("s", "user = \"alice\"", "2099-01-01"))));
+    it.takes("taken", |app| {
+        app.file("quiet/s.yaml", suppression("s", "user = \"alice\"", "2099-01-01"));
+    });
     it.event(6, "C");
     assert_eq!(it.count("rule-c"), 0);
     assert_eq!(it.app.search("alert_metadata.match_state = \"SUPPRESSED\"").len(), 1);
     // An end that is near, or past, is said as an alert; past it hides nothing.
-    it.takes("taken", |app| drop(app.file("quiet/s.yaml", suppression("s", "user = \"alice\"", "2020-01-01"))));
+    it.takes("taken", |app| {
+        app.file("quiet/s.yaml", suppression("s", "user = \"alice\"", "2020-01-01"));
+    });
     wait_for("the announcement", || it.count("planewatch-suppression-expires") == 1);
     it.event(7, "C");
     assert_eq!(it.count("rule-c"), 1);
