@@ -119,6 +119,9 @@ pub(super) struct HuntArgs {
     /// A rule that does not load makes the exit code 1.
     #[arg(long)]
     pub(super) strict: bool,
+    /// A lookup list that rules name as `@NAME`: NAME=FILE, one value a line.
+    #[arg(long = "list")]
+    pub(super) lists: Vec<String>,
     /// The Kubernetes cluster that audit events are of.
     #[arg(long, default_value = "")]
     pub(super) cluster: String,
@@ -134,12 +137,15 @@ pub(super) struct RulesArgs {
     /// A folder or file with rules, ours or Sigma's, or `builtin`. Several are one set. Default: builtin.
     #[arg(long, global = true)]
     pub(super) rules: Vec<String>,
+    /// A lookup list that rules name as `@NAME`: NAME=FILE, one value a line.
+    #[arg(long = "list", global = true)]
+    pub(super) lists: Vec<String>,
     /// How rules are printed.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(super) enum RulesCommand {
     /// Prints every rule.
     List,
@@ -147,6 +153,25 @@ pub(super) enum RulesCommand {
     Lint,
     /// Runs the tests that rules bring.
     Test,
+    /// Prints the alerts that rules would have raised over the stored events.
+    Try(TryArgs),
+    /// Makes rules live that are in shadow (`state: shadow`), in their files.
+    Promote {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TryArgs {
+    /// Ids of the rules. None: all of `--rules`.
+    pub(super) ids: Vec<String>,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+    /// Only events since then: `24h`, `7d`, or a time like 2026-01-02T03:04:05Z.
+    #[arg(long)]
+    pub(super) since: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -225,17 +250,63 @@ pub(super) struct SuppressionsArgs {
     /// The data folder, for how often each hid a match.
     #[arg(long, global = true)]
     pub(super) data_dir: Option<PathBuf>,
+    /// A lookup list that filters name as `@NAME`: NAME=FILE, one value a line.
+    #[arg(long = "list", global = true)]
+    pub(super) lists: Vec<String>,
     /// How suppressions are printed.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(super) enum SuppressionsCommand {
     /// Prints every suppression, with its hits in the data folder.
     List,
     /// Says which do not load, or hide nothing any more.
     Lint,
+    /// Says what a filter would have hidden of the stored events, by user, action and rule, and gives advice.
+    Preview(PreviewArgs),
+    /// Saves a suppression as a file.
+    Add(AddArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PreviewArgs {
+    /// The filter.
+    pub(super) filter: String,
+    /// Only matches of this rule. Several: of any of them.
+    #[arg(long = "rule")]
+    pub(super) for_rules: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AddArgs {
+    /// Its id, after which the file is named.
+    pub(super) id: String,
+    /// The folder that it is saved in.
+    #[arg(long)]
+    pub(super) folder: PathBuf,
+    /// Which matches it hides.
+    #[arg(long)]
+    pub(super) filter: String,
+    /// Who answers for it.
+    #[arg(long)]
+    pub(super) owner: String,
+    /// Why it is harmless.
+    #[arg(long)]
+    pub(super) reason: String,
+    /// Only for this rule. Several: for these. None: for all.
+    #[arg(long = "rule")]
+    pub(super) for_rules: Vec<String>,
+    /// When it ends: 2027-01-31, or a time.
+    #[arg(long)]
+    pub(super) expires: Option<String>,
+    /// Who makes it.
+    #[arg(long)]
+    pub(super) by: Option<String>,
+    /// Saves it although it never matches again.
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -14,6 +14,18 @@ pub(super) struct DataArgs {
     config: Option<PathBuf>,
 }
 
+/// Lookup lists of a command that reads no configuration: `NAME=FILE`.
+pub(super) fn named_lists(given: &[String]) -> Result<crate::filter::Lists, Failure> {
+    let usage = |what: String| Failure::new(super::Exit::Usage, what);
+    let read = |it: &String| {
+        let (name, path) = it.split_once('=').ok_or_else(|| usage(format!("--list `{it}`: write NAME=FILE")))?;
+        let values =
+            crate::config::read_list(std::path::Path::new(path)).map_err(|error| usage(format!("--list {name}: {path}: {error}")))?;
+        Ok((name.to_owned(), values))
+    };
+    given.iter().map(read).collect()
+}
+
 impl DataArgs {
     /// The folder.
     pub(super) fn dir(&self) -> Result<PathBuf, Failure> {

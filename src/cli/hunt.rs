@@ -65,9 +65,10 @@ impl Hunter<'_> {
 }
 
 pub(super) fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
-    let loaded = rules::load(&args.rules);
+    let lists = super::data::named_lists(&args.lists)?;
+    let loaded = rules::load(&args.rules, &lists);
     rules::report(&loaded.problems);
-    let (suppressions, bad) = load_suppressions(&args.suppressions, &crate::filter::Lists::default());
+    let (suppressions, bad) = load_suppressions(&args.suppressions, &lists);
     rules::report(&bad);
     let is_partial = args.strict && loaded.problems.len() + bad.len() > 0;
     let set = RuleSet::new(loaded.rules).with_suppressions(suppressions);
@@ -94,7 +95,7 @@ pub(super) fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
 }
 
 /// Writes the alerts, and for a person a summary by rule and by user.
-fn finish(tally: Tally, set: &RuleSet, output: Output, records: u64, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn finish(tally: Tally, set: &RuleSet, output: Output, records: u64, out: &mut dyn Write) -> io::Result<()> {
     let overflow: Vec<(usize, u64)> = tally.overflow.iter().copied().enumerate().filter(|(_, n)| *n > 0).collect();
     for (rule, n) in overflow {
         term::say(&format!("{}: {n} matches are past the rule's bounds and in no alert; narrow its filter", set.rules[rule].id));

@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod files;
 mod hunt;
+mod preview;
 mod quarantine;
 mod replay;
 mod rules;
@@ -14,6 +15,7 @@ mod run;
 mod search;
 mod suppressions;
 mod term;
+mod try_rules;
 
 use args::{Args, Command, ConfigCommand};
 use clap::{CommandFactory, Parser};

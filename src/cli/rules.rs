@@ -1,8 +1,8 @@
-//! `rules list|lint|test`: what rules there are, whether they load, whether their own tests pass.
+//! `rules list|lint|test` (and the way to `try|promote`): what rules there are, whether they load, whether their own tests pass.
 
 use super::args::{Output, RulesArgs, RulesCommand};
 use super::exit::{Exit, Failure};
-use super::term;
+use super::{term, try_rules};
 use crate::decode::{Buffers, Item, Records};
 use crate::event::Context;
 use crate::filter::{Lists, Scratch};
@@ -11,13 +11,13 @@ use crate::rules::{Loaded, Problem, Rule, Source, load as load_rules};
 use std::io::Write;
 
 /// The rules of `--rules`: folders, files, or `builtin`. None given: the built-in ones.
-pub(super) fn load(sources: &[String]) -> Loaded {
+pub(super) fn load(sources: &[String], lists: &Lists) -> Loaded {
     let source = |it: &String| if it == "builtin" { Source::Builtin } else { Source::Path(it.into()) };
     let mut sources: Vec<_> = sources.iter().map(source).collect();
     if sources.is_empty() {
         sources.push(Source::Builtin);
     }
-    load_rules(&sources, &Lists::default())
+    load_rules(&sources, lists)
 }
 
 /// Says which rules did not load.
@@ -28,9 +28,11 @@ pub(super) fn report(problems: &[Problem]) {
 }
 
 pub(super) fn rules(args: &RulesArgs) -> Result<Exit, Failure> {
-    let loaded = load(&args.rules);
+    let loaded = load(&args.rules, &super::data::named_lists(&args.lists)?);
     report(&loaded.problems);
-    let is_clean = match args.command {
+    let is_clean = match &args.command {
+        RulesCommand::Try(it) => return try_rules::try_rules(it, loaded.rules, args.output),
+        RulesCommand::Promote { ids } => return try_rules::promote(ids, &loaded.rules),
         RulesCommand::List => list(&loaded.rules, args.output)?,
         RulesCommand::Lint => lint(&loaded.rules),
         RulesCommand::Test => test(&loaded.rules)?,

@@ -82,7 +82,7 @@ pub(super) fn write_line(row: &impl Row, out: &mut Vec<u8>) {
 }
 
 /// `24h` before now, or a time.
-fn point(text: &str, now_ms: i64) -> Result<i64, Failure> {
+pub(super) fn point(text: &str, now_ms: i64) -> Result<i64, Failure> {
     if let Some(ms) = time::parse_ms(text) {
         return Ok(ms);
     }

@@ -1,20 +1,25 @@
-//! `suppressions list|lint`: which there are, how often they hid a match, whether they are sound.
+//! `suppressions list|lint` (and the way to `preview|add`): which there are, how often they hid a match, whether they are sound.
 
 use super::args::{Output, SuppressionsArgs, SuppressionsCommand};
 use super::exit::{Exit, Failure};
-use super::{rules, term};
+use super::{preview, rules, term};
 use crate::clock::Clock;
 use crate::event::time;
-use crate::filter::Lists;
-use crate::rules::{Suppression, load_suppressions};
+use crate::rules::{Suppression, load_suppressions, never_again};
 use crate::store::suppression_hits;
 use std::collections::HashMap;
 
 pub(super) fn suppressions(args: &SuppressionsArgs) -> Result<Exit, Failure> {
+    let lists = super::data::named_lists(&args.lists)?;
+    match &args.command {
+        SuppressionsCommand::Preview(it) => return preview::preview(it, args.data_dir.as_deref(), &lists, args.output),
+        SuppressionsCommand::Add(it) => return preview::add(it, &lists),
+        SuppressionsCommand::List | SuppressionsCommand::Lint => {}
+    }
     if args.suppressions.is_empty() {
         return Err(Failure::new(Exit::Usage, "give --suppressions with a folder or file"));
     }
-    let (found, problems) = load_suppressions(&args.suppressions, &Lists::default());
+    let (found, problems) = load_suppressions(&args.suppressions, &lists);
     rules::report(&problems);
     let now = Clock::system().now_ms();
     let is_clean = match args.command {
@@ -25,7 +30,7 @@ pub(super) fn suppressions(args: &SuppressionsArgs) -> Result<Exit, Failure> {
             }
             true
         }
-        SuppressionsCommand::Lint => lint(&found, now),
+        _ => lint(&found, now),
     };
     Ok(if is_clean && problems.is_empty() { Exit::Done } else { Exit::Bad })
 }
@@ -54,9 +59,6 @@ fn print(it: &Suppression, hits: Option<&HashMap<String, (u64, i64)>>, now: i64,
     Ok(())
 }
 
-/// Fields that are new in every event or process: what rests on them never matches again.
-const NEVER_AGAIN: &[&str] = &["pid", "event_time", "timestamp", "agent_id", "_id", "eventID", "requestID", "auditID", "stageTimestamp"];
-
 fn lint(found: &[Suppression], now: i64) -> bool {
     let mut is_clean = true;
     let mut say = |it: &Suppression, what: &str| {
@@ -67,8 +69,8 @@ fn lint(found: &[Suppression], now: i64) -> bool {
         if it.expires_ms.is_some_and(|at| at <= now) {
             say(it, "has expired and hides nothing; renew it or remove the file");
         }
-        for field in NEVER_AGAIN.iter().filter(|field| it.filter.names(field)) {
-            say(it, &format!("never matches again: `{field}` is new in every event or process"));
+        for why in never_again(&it.filter, &it.source) {
+            say(it, &why);
         }
     }
     is_clean

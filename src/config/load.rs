@@ -149,15 +149,18 @@ impl Config {
         let read = |(name, list): (&String, &ListConfig)| {
             let values = match list {
                 ListConfig::Values(values) => values.clone(),
-                ListConfig::File(path) => {
-                    let text = std::fs::read_to_string(path).map_err(|error| format!("list `{name}`: {}: {error}", path.display()))?;
-                    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
-                }
+                ListConfig::File(path) => read_list(path).map_err(|error| format!("list `{name}`: {}: {error}", path.display()))?,
             };
             Ok((name.clone(), values))
         };
         self.lists.iter().map(read).collect()
     }
+}
+
+/// The values of a list's file, one a line.
+pub fn read_list(path: &Path) -> std::io::Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
 }
 
 /// The example file, which `config example` prints and a test reads.

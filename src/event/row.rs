@@ -80,10 +80,8 @@ pub trait Row {
     }
     /// Calls `each` with type, name, ARN and account of every resource; absent parts are empty.
     fn resources(&self, each: &mut dyn FnMut([&str; 4]));
-    /// Whether it is a host event: some of its names stand for several of its members.
-    fn is_host(&self) -> bool {
-        false
-    }
+    /// Which kind it is.
+    fn event_type(&self) -> EventType;
     /// The nodes of the native record, where they are at hand: else whoever needs them scans it.
     fn tape(&self) -> Option<&crate::json::Tape> {
         None
@@ -313,8 +311,8 @@ impl Row for Event<'_> {
         self.resources.iter().for_each(|it| each([&it.kind, &it.name, &it.arn, &it.account_id]));
     }
 
-    fn is_host(&self) -> bool {
-        self.event_type == EventType::Host
+    fn event_type(&self) -> EventType {
+        self.event_type
     }
 
     fn tape(&self) -> Option<&crate::json::Tape> {

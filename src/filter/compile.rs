@@ -100,6 +100,13 @@ impl Filter {
         needed_of(&self.root, col, member)
     }
 
+    /// The fields that its tests look at, as far as they have one name.
+    pub fn fields(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        fields_of(&self.root, &mut found);
+        found
+    }
+
     /// Whether a test of it looks at the field of that name.
     pub fn names(&self, field: &str) -> bool {
         let Ok(path) = super::Field::new(field) else { return false };
@@ -124,6 +131,20 @@ impl Filter {
             node => std::slice::from_ref(node),
         };
         parts.iter().filter_map(necessary).filter_map(|it| required_of(&it)).collect()
+    }
+}
+
+fn fields_of(node: &Node, found: &mut Vec<String>) {
+    match node {
+        Node::Or(parts) | Node::And(parts) => parts.iter().for_each(|it| fields_of(it, found)),
+        Node::Not(part) => fields_of(part, found),
+        Node::Test { targets, .. } => {
+            // Of an alias the first field stands for all.
+            found.extend(targets.first().map(|it| match it {
+                Target::Column(col) => col.info().path.to_owned(),
+                Target::Raw(path) => Path(path.clone()).dotted().unwrap_or_default(),
+            }));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::matcher::ordered;
 use super::root::Root;
 use super::value::{Found, Ordinal};
 use crate::event::column::Kind;
-use crate::event::{Col, Row, Val};
+use crate::event::{Col, EventType, Row, Val};
 use crate::json::{self, Scanner, Tape};
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -118,7 +118,9 @@ fn compare(left: &str, op: Op, right: &Found<'_>, nocase: bool) -> bool {
 /// Calls `test` with the values of the targets until it says yes.
 fn any_value<R: Row>(targets: &[Target], row: &R, scratch: &mut Scratch, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
     targets.iter().any(|target| match target {
-        Target::Column(col) => column_value(*col, row, test) || *col == Col::Ip && row.is_host() && host_addresses(row, scratch, test),
+        Target::Column(col) => {
+            column_value(*col, row, test) || *col == Col::Ip && row.event_type() == EventType::Host && host_addresses(row, scratch, test)
+        }
         Target::Raw(path) => raw_value(path, row, scratch, test),
     })
 }

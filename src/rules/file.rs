@@ -93,7 +93,10 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
         return Err(format!("severity: {} is none; 1 is high, 2 medium, 3 low", file.severity));
     }
     let types = event_types(&file.r#type).ok_or_else(|| {
-        format!("type: `{}` is none; CloudTrail, Kubernetes (audit events), KubernetesConfig or KubernetesEvent (a watch)", file.r#type)
+        format!(
+            "type: `{}` is none; CloudTrail, Kubernetes (audit events), KubernetesConfig or KubernetesEvent (a watch), Host",
+            file.r#type
+        )
     })?;
     if file.aggregate_fields.len() > AGGREGATES_MAX {
         return Err(format!("aggregate_fields: at most {AGGREGATES_MAX}"));

@@ -3,6 +3,7 @@
 //! Files are [`load`]ed, ours and Sigma's alike, into one [`RuleSet`]; what it says of each event is tallied into
 //! alerts ([`Tally`]), which do not depend on the order of arrival.
 
+mod advice;
 mod alert;
 mod builtin;
 mod current;
@@ -17,6 +18,7 @@ mod tally;
 mod title;
 mod window;
 
+pub use advice::{Preview, Tallied, never_again};
 pub use alert::{Alert, severity_name};
 pub use current::Current;
 pub use load::{Loaded, Problem, Source, load};

@@ -4,7 +4,7 @@ use super::alert::Alert;
 use super::rule::{Rule, Trigger};
 use super::set::RuleSet;
 use super::window::{self, Match, tidy};
-use crate::event::{Event, EventId, EventType, write_json};
+use crate::event::{Col, EventId, EventType, Row, Val, write_json};
 use crate::filter::{Field, Scratch};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -102,7 +102,7 @@ pub struct Tally {
 impl Hit {
     /// What a rule needs of an event that matches it; `json` is the event, written once for all of its rules, where no
     /// store keeps it.
-    pub fn new(set: &RuleSet, rule: usize, event: &Event<'_>, json: Option<&Arc<str>>, scratch: &mut Scratch) -> Self {
+    pub fn new<R: Row>(set: &RuleSet, rule: usize, event: &R, json: Option<&Arc<str>>, scratch: &mut Scratch) -> Self {
         let it = &set.rules[rule];
         let text = |field: &Field, scratch: &mut Scratch| field.values(event, scratch).join(",");
         let aggregates = it.aggregates.iter().map(|field| text(field, scratch)).collect();
@@ -112,17 +112,17 @@ impl Hit {
         Self {
             rule,
             aggregates,
-            of: Match { time: event.event_time, key: request(event, scratch), steps, value: 0 },
+            of: Match { time: time_of(event), key: request(event, scratch), steps, value: 0 },
             values,
             title: it.title.of(event, scratch),
-            event: event.id,
+            event: event.id(),
             json: json.cloned(),
         }
     }
 }
 
 /// The event as JSON, to be shared.
-pub fn shared_json(event: &Event<'_>) -> Arc<str> {
+pub fn shared_json(event: &impl Row) -> Arc<str> {
     let mut json = Vec::new();
     write_json(event, &mut json);
     String::from_utf8(json).unwrap_or_default().into()
@@ -131,14 +131,21 @@ pub fn shared_json(event: &Event<'_>) -> Arc<str> {
 static AUDIT_ID: LazyLock<Option<Field>> = LazyLock::new(|| Field::new("auditID").ok());
 
 /// What counts once: a request to Kubernetes, whatever its stages; else the event.
-fn request(event: &Event<'_>, scratch: &mut Scratch) -> u128 {
-    if event.event_type == EventType::KubernetesAudit {
+fn request(event: &impl Row, scratch: &mut Scratch) -> u128 {
+    if event.event_type() == EventType::KubernetesAudit {
         let id = AUDIT_ID.as_ref().map(|field| field.values(event, scratch)).unwrap_or_default();
         if let [id] = id.as_slice() {
-            return xxhash_rust::xxh3::xxh3_128(format!("{}|{id}", event.context.cluster).as_bytes());
+            return xxhash_rust::xxh3::xxh3_128(format!("{}|{id}", event.val(Col::Cluster).text().unwrap_or("")).as_bytes());
         }
     }
-    event.id.0
+    event.id().0
+}
+
+fn time_of(event: &impl Row) -> i64 {
+    match event.val(Col::EventTime) {
+        Val::Int(ms) => ms,
+        _ => 0,
+    }
 }
 
 impl Tally {

@@ -1,6 +1,6 @@
 //! Titles of alerts: a text in which `{{field}}` stands for a value of the event.
 
-use crate::event::Event;
+use crate::event::Row;
 use crate::filter::{Field, Scratch};
 
 /// A title, its fields resolved once.
@@ -31,7 +31,7 @@ impl Title {
     }
 
     /// The title of an event's alert; a missing value reads `unknown`.
-    pub fn of(&self, event: &Event<'_>, scratch: &mut Scratch) -> String {
+    pub fn of(&self, event: &impl Row, scratch: &mut Scratch) -> String {
         let mut out = String::new();
         for (before, field) in &self.parts {
             out.push_str(before);

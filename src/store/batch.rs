@@ -458,8 +458,8 @@ impl Row for BatchRow<'_> {
         }
     }
 
-    fn is_host(&self) -> bool {
-        self.batch.event_type == EventType::Host
+    fn event_type(&self) -> EventType {
+        self.batch.event_type
     }
 
     fn list(&self, col: Col, each: &mut dyn FnMut(&str)) {

@@ -28,4 +28,5 @@ mod sigma_property;
 mod store_faults;
 mod subscription;
 mod support;
+mod suppress;
 mod webhook_pressure;

@@ -1,0 +1,118 @@
+//! What a person does with rules and suppressions: try, promote, preview, add.
+
+use crate::support::{TestApp, lines, object, output, planewatch, record, stderr, stdout};
+use serde_json::{Value, json};
+
+const TIME: &str = "2026-11-24T12:00:00Z";
+
+fn rule(id: &str, filter: &str, more: &str) -> String {
+    format!("id: {id}\ntitle: \"{id}\"\nseverity: 2\ntype: CloudTrail\ndescription: test # kept\nfilter: '{filter}'\ntags: []\n{more}")
+}
+
+/// A store with forty events of two users, half of which match `rule-a`.
+fn app() -> TestApp {
+    let app = TestApp::new().folder("in");
+    app.file("rules/a.yaml", rule("rule-a", "eventName = \"A\"", ""));
+    app.file("rules/b.yaml", rule("rule-b", "eventName = \"B\" and user in @people", "threshold: 5\nstate: shadow\n"));
+    app.file("people.txt", "alice\n");
+    let events: Vec<_> = (0..40)
+        .map(|n| {
+            let mut event = record(&format!("event-{n}"), TIME, if n % 2 == 0 { "A" } else { "B" });
+            event["sourceIPAddress"] = json!(if n % 4 == 0 { "192.0.2.1" } else { "192.0.2.2" });
+            event
+        })
+        .collect();
+    app.file("in/a.json.gz", object(&events));
+    let rules = app.path("rules");
+    let people = app.path("people.txt");
+    let app = app.with("rules", json!({"builtin": false, "directories": [rules]})).with("lists", json!({"people": people}));
+    assert_eq!(app.drain()["stored"], 40);
+    app
+}
+
+fn run(app: &TestApp, args: &[&str]) -> (i32, String, String) {
+    let args: Vec<String> = args.iter().map(|it| it.replace("DIR", app.dir.path().to_str().unwrap())).collect();
+    let output = planewatch(&args.iter().map(String::as_str).collect::<Vec<_>>()).output().unwrap();
+    (output.status.code().unwrap(), stdout(&output), stderr(&output))
+}
+
+#[test]
+fn a_rule_is_tried_on_stored_events_and_promoted() {
+    let app = app();
+    let rules = ["--rules", "DIR/rules", "--list", "people=DIR/people.txt", "--output", "json"];
+    let tried = |id: &str| {
+        let (code, out, error) = run(&app, &[&["rules", "try", id, "--data-dir", "DIR/data"], &rules[..]].concat());
+        assert_eq!(code, 0, "{error}");
+        lines(&out)
+    };
+    // What it finds is what live evaluation found.
+    let live = lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let a = tried("rule-a");
+    assert_eq!((a.len(), a[0]["count"].as_u64(), &a[0]["id"]), (1, Some(20), &live[0]["id"]));
+    assert_eq!(live.len(), 1, "a rule in shadow raises nothing");
+    let b = tried("rule-b");
+    assert_eq!((b.len(), b[0]["count"].as_u64(), b[0]["events"].as_array().unwrap().len()), (1, Some(20), 10));
+    let (code, _, error) = run(&app, &[&["rules", "try", "rule-c", "--data-dir", "DIR/data"], &rules[..]].concat());
+    assert!(code == 64 && error.contains("no rule has the id `rule-c`"), "{code} {error}");
+
+    let promote = |id: &str| run(&app, &[&["rules", "promote", id], &rules[..]].concat());
+    assert_eq!(promote("rule-b").0, 0);
+    let text = std::fs::read_to_string(app.path("rules/b.yaml")).unwrap();
+    assert!(text.contains("state: live\n") && text.contains("# kept"), "{text}");
+    let (code, _, error) = promote("rule-b");
+    assert!(code == 1 && error.contains("live already"), "{error}");
+    let (code, _, error) = run(&app, &["rules", "promote", "aws-root-console-login"]);
+    assert!(code == 1 && error.contains("built in"), "{code} {error}");
+}
+
+#[test]
+fn a_suppression_is_looked_at_before_it_is_saved() {
+    let app = app();
+    let preview = |filter: &str, more: &[&str]| -> Value {
+        let (code, out, error) =
+            run(&app, &[&["suppressions", "preview", filter, "--data-dir", "DIR/data", "--output", "json"], more].concat());
+        assert_eq!(code, 0, "{error}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let said = preview("user = \"alice\"", &[]);
+    assert_eq!(said["events"], 40, "in shadow a rule matches all the same");
+    assert_eq!(said["byRule"], json!({"rule-a": 20, "rule-b": 20}));
+    assert_eq!(said["byAction"], json!({"A": 20, "B": 20}));
+    assert!(said["advice"][0].as_str().unwrap().contains("too broad: it hides 2 kinds of behaviour"), "{said}");
+    let narrow = preview("user = \"alice\"", &["--rule", "rule-a"]);
+    assert_eq!((&narrow["events"], &narrow["byUser"]), (&json!(20), &json!({"alice": 20})));
+    let better = narrow["better"].as_str().unwrap();
+    assert!(better.contains("eventName = \"A\"") && !better.contains("ip ="), "{better}");
+    assert_eq!(preview(better, &[])["events"], 20);
+    assert_eq!(preview("eventID = \"event-2\"", &[])["advice"][0], "never matches again: `eventID` is new in every event or process");
+
+    let add = |id: &str, filter: &str, more: &[&str]| {
+        let args = ["suppressions", "add", id, "--folder", "DIR/quiet", "--filter", filter, "--owner", "ada", "--reason", "it is known"];
+        run(&app, &[&args, more].concat())
+    };
+    std::fs::create_dir(app.path("quiet")).unwrap();
+    for (id, filter, more, expected) in [
+        ("a b", "user = \"x\"", &[][..], "letters, digits"),
+        ("a", "user == \"x\"", &[], "write `=`"),
+        ("a", "pid = 5", &[], "never matches again"),
+        ("a", "user = \"x\"", &["--expires", "soon"], "is not a time"),
+    ] {
+        let (code, _, error) = add(id, filter, more);
+        assert!(code == 64 && error.contains(expected), "{code} {error}");
+    }
+    assert_eq!(std::fs::read_dir(app.path("quiet")).unwrap().count(), 0, "nothing is left of them");
+    let (code, _, error) = add("alice-a", better, &["--rule", "rule-a", "--expires", "2099-01-31", "--by", "bob"]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(add("alice-a", better, &[]).0, 1, "it is there already");
+    let (code, out, error) = run(&app, &["suppressions", "list", "--suppressions", "DIR/quiet", "--output", "json"]);
+    assert_eq!(code, 0, "{error}");
+    let saved: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&saved["filter"], &saved["rules"], &saved["createdBy"]), (&json!(better), &json!(["rule-a"]), &json!("bob")));
+    // In use it hides what the preview said.
+    let quiet = app.path("quiet");
+    let app = app.with("suppressions", json!({"directories": [quiet]}));
+    let again: Vec<_> = (0..20).map(|n| record(&format!("again-{n}"), TIME, "A")).collect();
+    app.file("in/b.json.gz", object(&again));
+    app.drain();
+    assert_eq!(app.search("alert_metadata.match_state = \"SUPPRESSED\"").len(), 20);
+}
