@@ -66,6 +66,7 @@ fn some_rules(root: &Path, n: usize) -> RuleSet {
         fs::write(target.join(format!("{id}-{copy}.yaml")), text).unwrap();
     }
     let loaded = load(&[Source::Path(target)], &Lists::default());
+    assert_eq!((loaded.rules.len(), loaded.problems.as_slice()), (n, &[][..]));
     RuleSet::new(loaded.rules)
 }
 
@@ -73,7 +74,13 @@ fn some_rules(root: &Path, n: usize) -> RuleSet {
 fn other_calls(text: &str, copy: usize) -> String {
     let mut parts: Vec<String> = text.split('"').map(str::to_owned).collect();
     for part in parts.iter_mut().skip(1).step_by(2) {
-        let is_call = part.len() > 5 && part.starts_with(|c: char| c.is_ascii_uppercase()) && part.bytes().all(|b| b.is_ascii_alphabetic());
+        // Who calls is a word of a short list, of which there are no others.
+        let is_call = !matches!(
+            part.as_str(),
+            "AssumedRole" | "IAMUser" | "FederatedUser" | "WebIdentityUser" | "SAMLUser" | "AWSAccount" | "AWSService"
+        ) && part.len() > 5
+            && part.starts_with(|c: char| c.is_ascii_uppercase())
+            && part.bytes().all(|b| b.is_ascii_alphabetic());
         if is_call {
             part.push_str(&copy.to_string());
         }

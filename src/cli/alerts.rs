@@ -1,4 +1,4 @@
-//! `alerts list|show|dismiss`.
+//! `alerts list|show|dismiss|assign|note`.
 
 use super::args::{AlertsCommand, Output};
 use super::exit::{Exit, Failure};
@@ -6,7 +6,7 @@ use super::term;
 use crate::clock::Clock;
 use crate::event::time;
 use crate::rules::severity_name;
-use crate::store::{StoredAlert, dismiss_alert, list_alerts};
+use crate::store::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_alerts, note_alert};
 
 pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
     match command {
@@ -47,7 +47,21 @@ pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
             term::say(&format!("dismissed {id}; the next match in its window opens a new alert"));
             Ok(Exit::Done)
         }
+        AlertsCommand::Assign { id, person, data } => known(&id, assign_alert(&data.dir()?, &id, person.as_deref())?, ""),
+        AlertsCommand::Note { id, text, by, data } => {
+            let now = time::format_ms(Clock::system().now_ms());
+            let is_done = note_alert(&data.dir()?, &id, &format!("{now} {by}: {text}"))?;
+            known(&id, is_done, &format!(", or it has {NOTES_MAX} notes"))
+        }
     }
+}
+
+/// Done, unless there is no such alert.
+fn known(id: &str, is_done: bool, or: &str) -> Result<Exit, Failure> {
+    if is_done {
+        return Ok(Exit::Done);
+    }
+    Err(Failure::new(Exit::Bad, format!("there is no alert {id}{or}; `alerts list` shows them")))
 }
 
 fn print(alert: &StoredAlert, output: Output) -> Result<(), Failure> {

@@ -213,6 +213,27 @@ pub(super) enum AlertsCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Gives an alert to a person; without a name it is nobody's again.
+    Assign {
+        /// Its id.
+        id: String,
+        /// To whom.
+        person: Option<String>,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Adds a note to an alert.
+    Note {
+        /// Its id.
+        id: String,
+        /// What is to be remembered.
+        text: String,
+        /// Who writes it.
+        #[arg(long)]
+        by: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
 }
 
 /// Why an alert is dismissed.

@@ -97,12 +97,31 @@ pub fn list_alerts(dir: &Path, id: Option<&str>, each: &mut dyn FnMut(StoredAler
     Ok(())
 }
 
+/// Notes of one alert, at most.
+pub const NOTES_MAX: usize = 1_000;
+
 /// Dismisses an alert; the next match of its window opens another. False: there is none that is open with this id.
 pub fn dismiss_alert(dir: &Path, id: &str, reason: &str, text: &str, by: &str, now: i64) -> Result<bool, StoreError> {
     let db = super::quarantine::reader(dir)?;
     let changed = db.execute(
         "UPDATE alerts SET dismissed_ms = ?2, dismissed_by = ?3, dismiss_reason = ?4, dismiss_text = ?5 WHERE id = ?1 AND dismissed_ms IS NULL",
         params![id, now, by, reason, text],
+    )?;
+    Ok(changed > 0)
+}
+
+/// Gives an alert to a person, or to nobody. False: there is none with this id.
+pub fn assign_alert(dir: &Path, id: &str, assignee: Option<&str>) -> Result<bool, StoreError> {
+    let db = super::quarantine::reader(dir)?;
+    Ok(db.execute("UPDATE alerts SET assignee = ?2 WHERE id = ?1", params![id, assignee])? > 0)
+}
+
+/// Adds a note to an alert. False: there is none with this id, or it has [`NOTES_MAX`].
+pub fn note_alert(dir: &Path, id: &str, note: &str) -> Result<bool, StoreError> {
+    let db = super::quarantine::reader(dir)?;
+    let changed = db.execute(
+        "UPDATE alerts SET notes = json_insert(notes, '$[#]', ?2) WHERE id = ?1 AND json_array_length(notes) < ?3",
+        params![id, note, NOTES_MAX],
     )?;
     Ok(changed > 0)
 }

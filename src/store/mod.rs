@@ -34,7 +34,7 @@ mod state;
 mod tallies;
 mod upkeep;
 
-pub use alert_list::{StoredAlert, dismiss_alert, list_alerts, suppression_hits};
+pub use alert_list::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_alerts, note_alert, suppression_hits};
 pub use backup::backup;
 pub use batch::{Batch, BatchRow};
 pub use bulk::{Answer, Bulk};

@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod cut;
 mod directory;
+mod filter_property;
 mod generated;
 mod host;
 mod identity;

@@ -454,3 +454,29 @@ fn a_suppression_hides_the_alert_never_the_event() {
         assert!(stderr(&linted).contains(expected), "{expected}: {}", stderr(&linted));
     }
 }
+
+/// Matches of one rule and its aggregate values that a store keeps.
+const MATCHES_MAX: usize = 100_000;
+
+#[test]
+fn a_rule_past_its_bound_says_so_and_its_alert_stays() {
+    let app = TestApp::new().folder("in");
+    let rule =
+        "id: many\ntitle: many\nseverity: 3\ntype: CloudTrail\ndescription: test\nfilter: eventName = \"A\"\nwindow: 1h\nthreshold: 2\n";
+    app.file("rules/many.yaml", rule);
+    let rules = app.path("rules");
+    let app = app.with("rules", serde_json::json!({"builtin": false, "directories": [rules]}));
+    let event = |n: usize| {
+        format!("{{\"eventName\":\"A\",\"eventID\":\"{n}\",\"eventTime\":\"2026-11-24T12:00:00Z\",\"eventVersion\":\"1.11\"}}\n")
+    };
+    let overflow = || stored_alerts(&app).into_iter().find(|it| it["ruleId"] == "planewatch-rule-overflow");
+    app.file("in/a.ndjson", (0..MATCHES_MAX).map(event).collect::<String>());
+    assert_eq!(app.drain()["stored"], MATCHES_MAX);
+    assert!(overflow().is_none(), "as many as are kept are no overflow");
+    app.file("in/b.ndjson", (MATCHES_MAX..MATCHES_MAX + 7).map(event).collect::<String>());
+    app.drain();
+    let said = overflow().unwrap();
+    assert_eq!((&said["aggregates"]["rule"], &said["count"]), (&serde_json::json!("many"), &serde_json::json!(7)), "{said}");
+    let alert = stored_alerts(&app).into_iter().find(|it| it["ruleId"] == "many").unwrap();
+    assert_eq!(alert["count"], MATCHES_MAX, "what is kept is in it");
+}

@@ -116,3 +116,22 @@ fn a_suppression_is_looked_at_before_it_is_saved() {
     app.drain();
     assert_eq!(app.search("alert_metadata.match_state = \"SUPPRESSED\"").len(), 20);
 }
+
+#[test]
+fn an_alert_is_given_to_a_person_and_noted() {
+    let app = app();
+    let list = || lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let id = list()[0]["id"].as_str().unwrap().to_owned();
+    let alerts = |args: &[&str]| run(&app, &[&["alerts"], args, &["--data-dir", "DIR/data"]].concat());
+    assert_eq!(alerts(&["assign", &id, "ada"]).0, 0);
+    assert_eq!(alerts(&["note", &id, "looked at \"it\"", "--by", "bob"]).0, 0);
+    assert_eq!(alerts(&["note", &id, "harmless", "--by", "ada"]).0, 0);
+    let alert = &list()[0];
+    assert_eq!(alert["assignee"], "ada");
+    let notes: Vec<_> = alert["notes"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert!(notes.len() == 2 && notes[0].ends_with("bob: looked at \"it\"") && notes[1].ends_with("ada: harmless"), "{notes:?}");
+    assert_eq!(alerts(&["assign", &id]).0, 0);
+    assert_eq!(list()[0]["assignee"], Value::Null);
+    let (code, _, error) = alerts(&["note", "no-such", "x", "--by", "ada"]);
+    assert!(code == 1 && error.contains("there is no alert no-such"), "{error}");
+}
