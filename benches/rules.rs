@@ -4,9 +4,9 @@
 
 use planewatch::decode::{Buffers, Item, Records};
 use planewatch::event::Context;
-use planewatch::filter::{Lists, Scratch};
+use planewatch::filter::{Filter, Lists, Scratch};
 use planewatch::normalize::{Normalizer, watched_keys};
-use planewatch::rules::{RuleSet, Source, load};
+use planewatch::rules::{Rule, RuleSet, Source, load};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn main() {
     let objects = objects(&corpus);
     assert!(!objects.is_empty(), "{}: no objects; scripts/bench.sh makes a corpus, CORPUS names another", corpus.display());
     let sizes: Vec<usize> =
-        std::env::var("RULES").map_or_else(|_| vec![0, 50, 500, 2_000], |it| it.split(",").map(|it| it.parse().unwrap()).collect());
+        std::env::var("RULES").map_or_else(|_| vec![0, 50, 500, 2_000], |it| it.split(',').map(|it| it.parse().unwrap()).collect());
     let mut sets: Vec<(String, RuleSet)> = sizes.iter().map(|n| (format!("{n} rules"), some_rules(root, *n))).collect();
     let builtin = RuleSet::new(load(&[Source::Builtin], &Lists::default()).rules);
     sets.push((format!("{} built in", builtin.rules.len()), builtin));
@@ -50,7 +50,8 @@ fn objects(folder: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The first so many built-in rules for `CloudTrail`, then copies of them that ask for other calls.
+/// The first so many built-in rules for `CloudTrail`, then copies of them that ask for other calls, or, where they name none,
+/// for another account: no two of many rules find the same.
 fn some_rules(root: &Path, n: usize) -> RuleSet {
     let target = root.join(format!("target/bench-rules/{n}"));
     let _ = fs::remove_dir_all(&target);
@@ -58,16 +59,25 @@ fn some_rules(root: &Path, n: usize) -> RuleSet {
     let mut files: Vec<_> = fs::read_dir(root.join("rules/aws_cloudtrail")).unwrap().map(|it| it.unwrap().path()).collect();
     files.retain(|it| it.extension().is_some_and(|it| it == "yaml"));
     files.sort();
+    let mut of_others = Vec::new();
     for (made, file) in files.iter().cycle().take(n).enumerate() {
         let text = fs::read_to_string(file).unwrap();
         let id = file.file_stem().unwrap().to_str().unwrap();
         let copy = made / files.len();
-        let text = if copy == 0 { text } else { other_calls(&text, copy).replace(&format!("id: {id}"), &format!("id: {id}-{copy}")) };
+        let changed = if copy == 0 { text.clone() } else { other_calls(&text, copy) };
+        if copy > 0 && changed == text {
+            of_others.push((format!("{id}-{copy}"), Filter::new(&format!("accountId = \"{copy:012}\""), &Lists::default()).unwrap()));
+        }
+        let text = if copy == 0 { changed } else { changed.replace(&format!("id: {id}"), &format!("id: {id}-{copy}")) };
         fs::write(target.join(format!("{id}-{copy}.yaml")), text).unwrap();
     }
     let loaded = load(&[Source::Path(target)], &Lists::default());
     assert_eq!((loaded.rules.len(), loaded.problems.as_slice()), (n, &[][..]));
-    RuleSet::new(loaded.rules)
+    let another = |rule: Rule| match of_others.iter().find(|(id, _)| *id == rule.id) {
+        Some((_, account)) => Rule { filter: rule.filter.clone().and(account.clone()), ..rule },
+        None => rule,
+    };
+    RuleSet::new(loaded.rules.into_iter().map(another).collect())
 }
 
 /// `"GetObject"` becomes `"GetObject7"`: every quoted word that looks like the name of a call.

@@ -7,8 +7,9 @@ use crate::event::{Col, Row, time};
 use crate::filter::{Filter, Lists, Scratch};
 use crate::rules::{Preview, never_again};
 use crate::store::{SearchOptions, search};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::Path;
 
 /// How many values of each kind are shown.
@@ -31,11 +32,12 @@ pub(super) fn preview(args: &PreviewArgs, dir: Option<&Path>, lists: &Lists, out
             let mut text = format!("{} stored events would have been hidden\n", preview.events);
             for (what, counts) in [("user", &preview.users), ("action", &preview.actions), ("rule", &preview.rules)] {
                 for (value, n) in counts.most(SHOWN) {
-                    text += &format!("  {what:<7} {:<50} {n}\n", term::plain(value));
+                    // Writing to a String does not fail.
+                    let _ = writeln!(text, "  {what:<7} {:<50} {n}", term::plain(value));
                 }
             }
             for line in &advice {
-                text += &format!("{}\n", term::plain(line));
+                let _ = writeln!(text, "{}", term::plain(line));
             }
             term::print(text.as_bytes())?;
         }
@@ -92,16 +94,16 @@ pub(super) fn add(args: &AddArgs, lists: &Lists) -> Result<Exit, Failure> {
             .chain([("expires", args.expires.as_ref()), ("created_by", args.by.as_ref())])
     {
         if let Some(value) = value {
-            text += &format!("{key}: {}\n", quoted(value));
+            let _ = writeln!(text, "{key}: {}", quoted(value));
         }
     }
     if !args.for_rules.is_empty() {
-        text += &format!("rules: [{}]\n", args.for_rules.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", "));
+        let _ = writeln!(text, "rules: [{}]", args.for_rules.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", "));
     }
     let path = args.folder.join(format!("{}.yaml", args.id));
     // Written beside its place and moved there: a service that reads the folder never sees half of it.
     let fresh = args.folder.join(format!(".{}.new", args.id));
-    if path.exists() {
+    if path.try_exists().map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", path.display())))? {
         return Err(Failure::new(Exit::Bad, format!("{} is there already; change or remove it", path.display())));
     }
     let written = fs::File::create(&fresh).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));

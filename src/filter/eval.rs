@@ -152,16 +152,15 @@ fn column_value<R: Row>(col: Col, row: &R, test: &mut dyn FnMut(&Found<'_>) -> b
 fn raw_value<R: Row>(path: &[Segment], row: &R, scratch: &mut Scratch, test: &mut dyn FnMut(&Found<'_>) -> bool) -> bool {
     let Val::Text(raw) = row.val(Col::Raw) else { return false };
     let Scratch { scanner, tape, is_scanned, root, .. } = scratch;
-    let tape = match row.tape() {
-        Some(tape) => tape,
-        None => {
-            // What is stored was scanned before; should it not scan, it has no members.
-            if !*is_scanned && scanner.scan(raw.as_bytes(), 0, tape).is_err() {
-                return false;
-            }
-            *is_scanned = true;
-            tape
+    let tape = if let Some(tape) = row.tape() {
+        tape
+    } else {
+        // What is stored was scanned before; should it not scan, it has no members.
+        if !*is_scanned && scanner.scan(raw.as_bytes(), 0, tape).is_err() {
+            return false;
         }
+        *is_scanned = true;
+        tape
     };
     match path.first() {
         Some(Segment::Name(name)) if tape.nodes[0].kind == json::Kind::Object => {

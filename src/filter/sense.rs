@@ -131,7 +131,7 @@ fn never(test: &Test, target: &Target, value: &Value) -> Option<(String, Option<
         let words = WORDS.iter().find(|(it, _)| it == col).map(|(_, words)| *words);
         let is_word = words.is_some() || matches!(col, Col::EventType | Col::Action | Col::Service) || info.kind == Kind::Bool;
         if is_order && is_word {
-            return Some((format!("`{}` is never a number, so nothing is smaller or larger", info.path), compare_words()));
+            return Some((format!("`{}` is never a number, so nothing is smaller or larger", info.path), Some(compare_words())));
         }
         if is_equality && !test.nocase {
             return never_equal(*col, text, words);
@@ -139,13 +139,13 @@ fn never(test: &Test, target: &Target, value: &Value) -> Option<(String, Option<
     }
     let is_call = matches!(target, Target::Raw(path) if matches!(path.as_slice(), [Segment::Name(name)] if name == "eventName"));
     if is_call && is_order {
-        return Some(("`eventName` is never a number, so nothing is smaller or larger".to_owned(), compare_words()));
+        return Some(("`eventName` is never a number, so nothing is smaller or larger".to_owned(), Some(compare_words())));
     }
     if is_call && is_equality && !test.nocase { wrong_case_of_call(text) } else { None }
 }
 
-fn compare_words() -> Option<String> {
-    Some("compare with =, in, like, starts_with".to_owned())
+fn compare_words() -> String {
+    "compare with =, in, like, starts_with".to_owned()
 }
 
 fn never_equal(col: Col, text: &str, words: Option<&[&str]>) -> Option<(String, Option<String>)> {

@@ -37,7 +37,10 @@ pub struct Shared {
 
 #[derive(Debug)]
 struct Test {
+    /// As the filter has it.
     node: Node,
+    /// As it is asked.
+    ready: Node,
     cost: u32,
     /// The column whose text alone decides it, where deciding is dear.
     keep_by: Option<Col>,
@@ -120,7 +123,7 @@ impl Shared {
         // How a test is written down tells everything about it.
         let number = *self.numbers.entry(format!("{node:?}")).or_insert(next);
         if number == next {
-            self.tests.push(Test { node: node.clone(), cost: cost_of(node), keep_by: keep_by(node) });
+            self.tests.push(Test { node: node.clone(), ready: ready(node), cost: cost_of(node), keep_by: keep_by(node) });
         }
         (Step::Test(number), self.tests[number as usize].cost)
     }
@@ -185,8 +188,8 @@ impl Shared {
         }
         let test = &self.tests[n as usize];
         let is_so = match test.keep_by.and_then(|col| row.text(col)) {
-            Some(text) => kept(n, text, answers, || holds(&test.node, row, scratch)),
-            None => holds(&test.node, row, scratch),
+            Some(text) => kept(n, text, answers, || holds(&test.ready, row, scratch)),
+            None => holds(&test.ready, row, scratch),
         };
         answers.said[n as usize] = answers.event << 1 | u64::from(is_so);
         is_so
@@ -203,6 +206,17 @@ fn kept(n: u32, text: &str, answers: &mut Answers, answer: impl FnOnce() -> bool
     let is_so = answer();
     *slot = hash & !1 | u64::from(is_so);
     is_so
+}
+
+/// The same test, made to be asked often.
+fn ready(node: &Node) -> Node {
+    match node {
+        Node::Test { targets, check: Check::Any { matchers, nocase: false, or_null } } => {
+            let matchers = Matcher::one_of(matchers).map_or_else(|| matchers.clone(), |it| vec![it]);
+            Node::Test { targets: targets.clone(), check: Check::Any { matchers, nocase: false, or_null: *or_null } }
+        }
+        node => node.clone(),
+    }
 }
 
 /// How dear a test is, about; what says little by itself counts as dear.
@@ -222,7 +236,7 @@ fn cost_of(node: &Node) -> u32 {
 
 fn matcher_cost(matcher: &Matcher) -> u32 {
     match matcher {
-        Matcher::Equal(_) | Matcher::EqualNocase(_) => 0,
+        Matcher::Equal(_) | Matcher::OneOf(_) | Matcher::EqualNocase(_) => 0,
         Matcher::StartsWith(_) | Matcher::EndsWith(_) => 1,
         Matcher::Contains(_) | Matcher::Order(..) => 3,
         Matcher::Inside(..) => 6,

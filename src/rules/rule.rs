@@ -96,11 +96,32 @@ pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
     }
 }
 
-/// What rules are told apart by, most telling first: a column, and the native record's own name for it.
+/// What rules are told apart by, most telling first: a column, and the native record's own name for it. A rule is found by the
+/// first of them that it needs a value of; what it costs to have many rules is one look-up in each that some rule has.
 pub(super) fn keys(types: &[EventType]) -> &'static [(Col, &'static str)] {
     match types {
-        [EventType::CloudTrail] => &[(Col::Action, "eventName"), (Col::Service, "eventSource"), (Col::UserType, "")],
-        [EventType::KubernetesAudit] => &[(Col::Action, "verb")],
+        [EventType::CloudTrail] => &[
+            (Col::Action, "eventName"),
+            (Col::AccessKey, ""),
+            (Col::AccountId, "recipientAccountId"),
+            (Col::Service, "eventSource"),
+            (Col::Error, "errorCode"),
+            (Col::UserType, ""),
+            (Col::Activity, ""),
+            (Col::TargetKind, ""),
+            (Col::Outcome, ""),
+        ],
+        [EventType::KubernetesAudit] => &[
+            (Col::Resource, ""),
+            (Col::Action, "verb"),
+            (Col::Cluster, ""),
+            (Col::Namespace, ""),
+            (Col::Activity, ""),
+            (Col::TargetKind, ""),
+            (Col::UserType, ""),
+            (Col::Outcome, ""),
+        ],
+        [EventType::Host] => &[(Col::Type, "type"), (Col::Outcome, "")],
         _ => &[],
     }
 }

@@ -5,46 +5,55 @@ use super::rule::{Rule, keys};
 use super::suppression::Suppression;
 use crate::event::{Col, Event, EventType, Row};
 use crate::filter::{Filter, Groups, Plan, Scratch, Shared};
+use crate::json::key_hash;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A column by which rules are found, and the native record's name for it.
 type Key = (Col, &'static str);
 
-/// By the bytes of a value in lower case. The values are rules', not an attacker's.
-type ByValue = HashMap<Vec<u8>, Groups, BuildHasherDefault<TextHasher>>;
-
-/// A hash of one text.
+/// By a value, whatever its case: the hash looks at its ends alone, and the values are rules', not an attacker's.
 #[derive(Debug, Default)]
-struct TextHasher(u64);
+struct ByValue(HashMap<u32, Vec<(String, Groups)>, BuildHasherDefault<Mixed>>);
 
-impl Hasher for TextHasher {
+/// Spreads what is a hash already over all bits.
+#[derive(Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
     fn finish(&self) -> u64 {
         self.0
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
     }
 
-    fn write_usize(&mut self, length: usize) {
-        self.0 ^= length as u64;
+    fn write_u32(&mut self, n: u32) {
+        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
-/// A text up to this many bytes is looked up without an allocation.
-const SHORT_BYTES_MAX: usize = 64;
+impl ByValue {
+    /// `value` is in lower case.
+    fn insert(&mut self, value: String, groups: Groups) {
+        self.0.entry(key_hash(value.as_bytes())).or_default().push((value, groups));
+    }
 
-/// What stands under a text, whatever its case.
-fn named<'m>(by_value: &'m ByValue, text: &str) -> Option<&'m Groups> {
-    let mut short = [0; SHORT_BYTES_MAX];
-    match short.get_mut(..text.len()) {
-        Some(short) if text.is_ascii() => {
-            short.copy_from_slice(text.as_bytes());
-            short.make_ascii_lowercase();
-            by_value.get(&*short)
+    fn get(&self, text: &str) -> Option<&Groups> {
+        if !text.is_ascii() {
+            return self.get_lower(&text.to_lowercase());
         }
-        _ => by_value.get(text.to_lowercase().as_bytes()),
+        let of_hash = self.0.get(&key_hash(text.as_bytes()))?;
+        of_hash.iter().find(|(value, _)| value.eq_ignore_ascii_case(text)).map(|(_, groups)| groups)
+    }
+
+    fn get_lower(&self, text: &str) -> Option<&Groups> {
+        self.0.get(&key_hash(text.as_bytes()))?.iter().find(|(value, _)| value == text).map(|(_, groups)| groups)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Groups> {
+        self.0.values().flatten().map(|(_, groups)| groups)
     }
 }
 
@@ -85,10 +94,11 @@ impl Index {
         let grouped = |((col, member), by_value): (Key, HashMap<String, Vec<usize>>)| {
             // What the look-up has asked already tells them apart no further.
             let is_known = |test: &Filter| test.needed(col, member).is_some();
-            (
-                (col, member),
-                by_value.into_iter().map(|(value, rules)| (value.into_bytes(), shared.group(plans, &rules, is_known))).collect(),
-            )
+            let mut found = ByValue::default();
+            for (value, rules) in by_value {
+                found.insert(value, shared.group(plans, &rules, is_known));
+            }
+            ((col, member), found)
         };
         Self { by_key: by_key.into_iter().map(grouped).collect(), always: shared.group(plans, &always, |_| false) }
     }
@@ -165,9 +175,9 @@ impl RuleSet {
         };
         for ((col, member), rules) in &index.by_key {
             match event.text(*col) {
-                Some(text) => named(rules, text).into_iter().for_each(&mut ask),
+                Some(text) => rules.get(text).into_iter().for_each(&mut ask),
                 // A list or a number where AWS writes a text: any rule may match one of its elements.
-                None if has_member(event, member) => rules.values().for_each(&mut ask),
+                None if has_member(event, member) => rules.all().for_each(&mut ask),
                 None => {}
             }
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How long a handshake, and a request's head, may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
 /// Bytes of bodies that are held in memory at once.

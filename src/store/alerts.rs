@@ -174,7 +174,7 @@ impl Of<'_> {
         if n >= MATCHES_MAX {
             tracing::warn!(rule = self.rule.id, aggregates = self.key, "more matches than are kept; narrow the rule's filter");
             let left_out = group.buckets.values().map(|it| it.count).sum();
-            raise(self.tx, Trouble::RuleOverflow, &[self.rule.id.clone()], "", (left_out, self.now))?;
+            raise(self.tx, Trouble::RuleOverflow, std::slice::from_ref(&self.rule.id), "", (left_out, self.now))?;
             return Ok(id);
         }
         let has_values = matches!(self.rule.trigger, Trigger::Distinct(..) | Trigger::FirstSeen(..));

@@ -191,7 +191,9 @@ impl Committer {
         let result = self.decide(group, now, &mut added).and_then(|(verdicts, batches)| {
             let appended = self.append(&batches, now)?;
             let mut tallies = Tallies::default();
-            batches.iter().for_each(|it| tallies.add(it));
+            for batch in &batches {
+                tallies.add(batch);
+            }
             batches.into_iter().for_each(Batch::recycle);
             self.transact(group, &verdicts, tallies, appended, now)?;
             Ok((verdicts, appended))

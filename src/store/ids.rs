@@ -136,7 +136,7 @@ impl Filter {
         // The low half: the high half orders the run.
         let hash = (id.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mask = 1 << (hash & 63) | 1 << (hash >> 6 & 63) | 1 << (hash >> 12 & 63);
-        ((u128::from(hash) * self.bits.len() as u128 >> 64) as usize, mask)
+        (((u128::from(hash) * self.bits.len() as u128) >> 64) as usize, mask)
     }
 
     fn may_hold(&self, id: EventId) -> bool {

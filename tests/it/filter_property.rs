@@ -10,6 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
+use std::fmt::Write;
 
 fn text() -> impl Strategy<Value = String> {
     let common = select(vec!["RunInstances", "runinstances", "Run", "10.0.0.1", "10.0.0.0/8", "5", "true", "a\\b", "'\"", "", "ü*%"]);
@@ -90,7 +91,7 @@ fn escaped(text: &str) -> String {
                 continue;
             }
             c if is_inside && c.is_ascii_alphabetic() => {
-                out += &format!("\\u{:04x}", c as u32);
+                write!(out, "\\u{:04x}", c as u32).unwrap();
                 continue;
             }
             _ => {}

@@ -3,6 +3,7 @@
 use crate::support::{output, root, stdout};
 use planewatch::filter::{FILTER_BYTES_MAX, Filter, LIST_VALUES_MAX, Lists, NESTING_MAX};
 use serde_json::Value;
+use std::fmt::Write;
 use std::fs;
 
 fn bless() -> bool {
@@ -96,7 +97,7 @@ fn every_error_of_a_filter_is_as_it_was_looked_at() {
         let error = Filter::new(filter, &lists).err().unwrap_or_else(|| panic!("{shown} is a good filter"));
         // Of a very long one the message alone.
         let message = if filter.len() > 1_000 { format!("line {}: {}", error.line, error.message) } else { error.to_string() };
-        text += &format!("> {shown}\n{message}\n");
+        writeln!(text, "> {shown}\n{message}").unwrap();
     };
     for filter in golden.lines().filter_map(|line| line.strip_prefix("> ").or((line == ">").then_some(""))) {
         if !filter.starts_with('(') || !filter.ends_with("times)") {

@@ -64,7 +64,7 @@ fn the_guides_own_filters_run_on_its_events() {
     let (Some(guide), Some(page)) = (shared("reference/guide.txt"), shared("spec/FILTER.md")) else { return };
     let guide = std::fs::read_to_string(guide).unwrap();
     let samples = objects(&guide);
-    let parts = guide.split("codeblock").map(|it| it.replace("\n", " "));
+    let parts = guide.split("codeblock").map(|it| it.replace('\n', " "));
     let of_guide = parts.filter_map(|it| {
         let from = it.find("user = ").or_else(|| it.find("pid = "))?;
         let from = it.find("pid = ").filter(|pid| *pid < from).unwrap_or(from);
@@ -93,7 +93,7 @@ fn event(n: usize, more: &Value) -> Value {
 }
 
 fn ndjson(events: &[Value]) -> String {
-    events.iter().map(|it| format!("{it}\n")).collect()
+    events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn post(port: u16, token: &str, body: &str) -> Option<u16> {

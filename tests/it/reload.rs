@@ -90,7 +90,7 @@ fn changed_files_are_in_use_within_a_second_and_broken_ones_change_nothing() {
     it.takes("taken", |app| {
         app.file("rules/b.yaml", rule("rule-b", "eventName in @names"));
     });
-    assert_eq!(it.metric("planewatch_rules{source=\"rules\"}"), 2.0);
+    assert_eq!(it.metric("planewatch_rules{source=\"rules\"}") as u64, 2);
     it.event(2, "B");
     assert_eq!(it.count("rule-b"), 1);
 
