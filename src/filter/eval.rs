@@ -17,7 +17,7 @@ pub struct Scratch {
     scanner: Scanner,
     tape: Tape,
     is_scanned: bool,
-    root: Root,
+    pub(super) root: Root,
     /// What filters that share their tests know of the event.
     answers: super::Answers,
 }

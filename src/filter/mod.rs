@@ -12,6 +12,7 @@ mod lex;
 mod matcher;
 mod needles;
 mod parse;
+mod quick;
 mod root;
 mod sense;
 mod shared;

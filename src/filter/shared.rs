@@ -6,12 +6,13 @@ use super::Filter;
 use super::compile::{Check, Node, Target};
 use super::eval::{Scratch, holds};
 use super::matcher::Matcher;
-use crate::event::{Col, Row};
+use super::quick::{Answer, Places, Quick, Seen};
+use crate::event::Row;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Answers of regular expressions that are kept, by test and value: callers and calls repeat.
-const KEPT_ANSWERS: usize = 1 << 10;
+/// Answers of dear tests that are kept, by test and value: callers and calls repeat.
+const KEPT_ANSWERS: usize = 1 << 12;
 
 /// A filter whose tests are numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub struct Shared {
     /// Tells the answers of one set from those of another.
     set: u64,
     tests: Vec<Test>,
+    /// What hashes decide of each: apart from the tests, close together.
+    quick: Vec<Quick>,
+    places: Places,
     numbers: HashMap<String, u32>,
 }
 
@@ -42,8 +46,6 @@ struct Test {
     /// As it is asked.
     ready: Node,
     cost: u32,
-    /// The column whose text alone decides it, where deciding is dear.
-    keep_by: Option<Col>,
 }
 
 /// Plans by their first test: when that does not hold, none of them is asked.
@@ -58,6 +60,8 @@ pub struct Answers {
     /// By test: the event's number, twice, plus one where it holds.
     said: Vec<u64>,
     event: u64,
+    /// By place: what is there.
+    seen: Vec<Seen>,
     /// Hash of test and value, the lowest bit replaced by the answer.
     kept: Vec<u64>,
 }
@@ -74,7 +78,7 @@ static SETS: AtomicU64 = AtomicU64::new(1);
 impl Shared {
     /// None yet.
     pub fn new() -> Self {
-        Self { set: SETS.fetch_add(1, Ordering::Relaxed), ..Self::default() }
+        Self { set: SETS.fetch_add(1, Ordering::Relaxed), places: Places::new(), ..Self::default() }
     }
 
     /// Takes a filter in.
@@ -123,7 +127,8 @@ impl Shared {
         // How a test is written down tells everything about it.
         let number = *self.numbers.entry(format!("{node:?}")).or_insert(next);
         if number == next {
-            self.tests.push(Test { node: node.clone(), ready: ready(node), cost: cost_of(node), keep_by: keep_by(node) });
+            self.quick.push(self.places.quick(node));
+            self.tests.push(Test { node: node.clone(), ready: ready(node), cost: cost_of(node) });
         }
         (Step::Test(number), self.tests[number as usize].cost)
     }
@@ -158,7 +163,13 @@ impl Shared {
         each: &mut dyn FnMut(usize, &mut Scratch),
     ) {
         if answers.set != self.set {
-            *answers = Answers { set: self.set, event: 1, said: vec![0; self.tests.len()], kept: vec![0; KEPT_ANSWERS] };
+            *answers = Answers {
+                set: self.set,
+                event: 1,
+                said: vec![0; self.tests.len()],
+                seen: vec![Seen::default(); self.places.len()],
+                kept: vec![0; KEPT_ANSWERS],
+            };
         }
         for (first, members) in &groups.0 {
             if first.is_some_and(|n| !self.holds_test(n, row, scratch, answers)) {
@@ -187,19 +198,20 @@ impl Shared {
             return said & 1 == 1;
         }
         let test = &self.tests[n as usize];
-        let is_so = match test.keep_by.and_then(|col| row.text(col)) {
-            Some(text) => kept(n, text, answers, || holds(&test.ready, row, scratch)),
-            None => holds(&test.ready, row, scratch),
+        let is_so = match self.places.answer(&self.quick[n as usize], row, scratch, (&mut answers.seen, answers.event)) {
+            Answer::Is(is_so) => is_so,
+            Answer::By(hash) => kept(n, hash, answers, || holds(&test.ready, row, scratch)),
+            Answer::Ask => holds(&test.ready, row, scratch),
         };
         answers.said[n as usize] = answers.event << 1 | u64::from(is_so);
         is_so
     }
 }
 
-/// The answer for this value, from before or anew.
-fn kept(n: u32, text: &str, answers: &mut Answers, answer: impl FnOnce() -> bool) -> bool {
-    let hash = xxhash_rust::xxh3::xxh3_64_with_seed(text.as_bytes(), u64::from(n) + 1);
-    let slot = &mut answers.kept[hash as usize >> 1 & (KEPT_ANSWERS - 1)];
+/// The answer for the value with this hash, from before or anew.
+fn kept(n: u32, hash: u64, answers: &mut Answers, answer: impl FnOnce() -> bool) -> bool {
+    let hash = (hash ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let slot = &mut answers.kept[(hash >> 32) as usize & (KEPT_ANSWERS - 1)];
     if *slot >> 1 == hash >> 1 {
         return *slot & 1 == 1;
     }
@@ -242,19 +254,6 @@ fn matcher_cost(matcher: &Matcher) -> u32 {
         Matcher::Inside(..) => 6,
         Matcher::Regex(_) => 8,
         Matcher::Scalar(inner) => matcher_cost(inner),
-    }
-}
-
-/// A test of one column's text by a regular expression or networks: its answer is kept by the text.
-fn keep_by(node: &Node) -> Option<Col> {
-    match node {
-        Node::Test { targets, check: Check::Any { matchers, .. } } if matchers.iter().any(|it| matcher_cost(it) >= 6) => {
-            match targets.as_slice() {
-                [Target::Column(col)] if !matches!(col, Col::Raw | Col::RawText) => Some(*col),
-                _ => None,
-            }
-        }
-        _ => None,
     }
 }
 
