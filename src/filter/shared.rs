@@ -261,7 +261,7 @@ fn matcher_cost(matcher: &Matcher) -> u32 {
 mod tests {
     use super::super::Lists;
     use super::*;
-    use crate::event::{Context, Event, EventType, Val};
+    use crate::event::{Col, Context, Event, EventType, Val};
     use std::borrow::Cow;
 
     #[test]
