@@ -21,7 +21,7 @@ measure() {
   awk -v name="$name" -v n="$n" '{ cpu = $1 + $2; printf "%-34s %7.2f CPU s  %7.2f s  %8.0f events/CPU s  %6.1f MiB\n", name, cpu, $3, (n > 0 ? n / cpu : 0), $4 / 1024 }' target/bench.time
 }
 
-total=$(find "$corpus/AWSLogs" -name '*.json.gz' -print0 | xargs -0 zcat | grep -o '"eventVersion"' | wc -l)
+total=$(find "$corpus/AWSLogs" -name '*.json.gz' -print0 | xargs -0 zcat | LC_ALL=C tr ',' '\n' | LC_ALL=C grep -c '"eventVersion"')
 echo "corpus: $total events"
 measure "gzip -dc (the yardstick)" "$total" sh -c "find $corpus/AWSLogs -name '*.json.gz' -print0 | xargs -0 gzip -dc > /dev/null"
 measure "replay" "$total" sh -c "exec $pw replay $corpus/AWSLogs > /dev/null"
