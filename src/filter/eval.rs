@@ -182,11 +182,8 @@ fn walk(tape: &Tape, text: &str, at: usize, path: &[Segment], test: &mut dyn FnM
             tape.member(at, name, text).is_some_and(|child| walk(tape, text, child, &path[1..], test))
         }
         (Some(_), _) | (None, json::Kind::Null) => false,
-        (None, json::Kind::Object) => {
-            let spelled = tape.spelled(at, text);
-            // As it is spelled, and as it reads: no escape hides what is in it.
-            test(&Found::Object(spelled)) || spelled.contains('\\') && test(&Found::Object(&json::unescape(spelled)))
-        }
+        // As it reads, not as it is spelled: no escape hides what is in it, nor is there what an escape is spelled with.
+        (None, json::Kind::Object) => test(&Found::Object(&json::unescape(tape.spelled(at, text)))),
         (None, json::Kind::String | json::Kind::EscapedString) => tape.string(at, text).is_some_and(|it| test(&Found::Text(it))),
         (None, _) => test(&Found::Text(Cow::Borrowed(tape.spelled(at, text)))),
     }
