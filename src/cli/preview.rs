@@ -3,9 +3,9 @@
 use super::args::{AddArgs, Output, PreviewArgs};
 use super::exit::{Exit, Failure};
 use super::term;
-use crate::event::{Col, Row, time};
+use crate::event::{Col, Row};
 use crate::filter::{Filter, Lists, Scratch};
-use crate::rules::{Preview, never_again};
+use crate::rules::{Preview, end_ms, never_again};
 use crate::store::{SearchOptions, search};
 use std::fmt::Write as _;
 use std::fs;
@@ -83,8 +83,7 @@ pub(super) fn add(args: &AddArgs, lists: &Lists) -> Result<Exit, Failure> {
         return Err(usage(format!("{why}; `suppressions preview` offers a better filter, --force saves this one")));
     }
     if let Some(expires) = &args.expires {
-        let whole = if expires.len() == 10 { format!("{expires}T00:00:00Z") } else { expires.clone() };
-        time::parse_ms(&whole).ok_or_else(|| usage(format!("--expires `{expires}` is not a time; write 2027-01-31")))?;
+        end_ms(expires).map_err(|what| usage(format!("--{what}")))?;
     }
     let mut text = String::new();
     let quoted = |it: &str| serde_json::to_string(it).unwrap_or_default();

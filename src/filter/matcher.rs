@@ -3,10 +3,7 @@
 use super::ast::Op;
 use super::value::{Found, Ordinal};
 use regex::Regex;
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// A network: an address and how many of its bits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,33 +37,11 @@ fn address_bits(address: IpAddr) -> (bool, u128) {
     }
 }
 
-/// So many texts are looked up by a hash instead of one after the other.
-pub(super) const TEXTS_MIN: usize = 4;
-
-/// A hash of one text. The set's texts are a filter's, not an attacker's.
-#[derive(Debug, Default, Clone)]
-pub(super) struct TextHasher(u64);
-
-impl Hasher for TextHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-
-    // What stands behind each text, so that two of them are not one.
-    fn write_u8(&mut self, _: u8) {}
-}
-
 /// What a value is compared with, ready.
 #[derive(Debug, Clone)]
 pub(super) enum Matcher {
     /// Equal text.
     Equal(String),
-    /// Equal to one of many texts.
-    OneOf(Arc<HashSet<String, BuildHasherDefault<TextHasher>>>),
     /// Equal but for the case of letters; ours is in lower case.
     EqualNocase(String),
     /// Inside a network; anything but an address compares text.
@@ -82,13 +57,6 @@ pub(super) enum Matcher {
 }
 
 impl Matcher {
-    /// The same in one look-up, where these are many texts.
-    pub(super) fn one_of(matchers: &[Self]) -> Option<Self> {
-        let text = |it: &Self| if let Self::Equal(text) = it { Some(text.clone()) } else { None };
-        let texts: HashSet<_, _> = matchers.iter().map(text).collect::<Option<_>>()?;
-        (matchers.len() >= TEXTS_MIN).then(|| Self::OneOf(Arc::new(texts)))
-    }
-
     pub(super) fn holds(&self, value: &Found<'_>, nocase: bool) -> bool {
         if nocase {
             let lower = Found::Text(value.text().to_lowercase().into());
@@ -97,7 +65,6 @@ impl Matcher {
         }
         match (self, value) {
             (Self::Equal(text), Found::Text(value)) => text == value,
-            (Self::OneOf(texts), Found::Text(value)) => texts.contains(&**value),
             (Self::EqualNocase(text), Found::Text(value)) => {
                 value.eq_ignore_ascii_case(text) || !value.is_ascii() && value.to_lowercase() == *text
             }
@@ -111,12 +78,12 @@ impl Matcher {
             (Self::EndsWith(text), value) => value.text().ends_with(text.as_str()),
             (Self::Regex(regex), value) => regex.is_match(value.text()),
             (Self::Scalar(matcher), value) => !matches!(value, Found::Object(_)) && matcher.holds(value, nocase),
-            (Self::Equal(_) | Self::OneOf(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..), Found::Object(_)) => false,
+            (Self::Equal(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..), Found::Object(_)) => false,
         }
     }
 
     fn is_equality(&self) -> bool {
-        matches!(self, Self::Equal(_) | Self::OneOf(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..))
+        matches!(self, Self::Equal(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..))
     }
 }
 

@@ -41,10 +41,7 @@ pub struct Shared {
 
 #[derive(Debug)]
 struct Test {
-    /// As the filter has it.
     node: Node,
-    /// As it is asked.
-    ready: Node,
     cost: u32,
 }
 
@@ -128,7 +125,7 @@ impl Shared {
         let number = *self.numbers.entry(format!("{node:?}")).or_insert(next);
         if number == next {
             self.quick.push(self.places.quick(node));
-            self.tests.push(Test { node: node.clone(), ready: ready(node), cost: cost_of(node) });
+            self.tests.push(Test { node: node.clone(), cost: cost_of(node) });
         }
         (Step::Test(number), self.tests[number as usize].cost)
     }
@@ -200,8 +197,8 @@ impl Shared {
         let test = &self.tests[n as usize];
         let is_so = match self.places.answer(&self.quick[n as usize], row, scratch, (&mut answers.seen, answers.event)) {
             Answer::Is(is_so) => is_so,
-            Answer::By(hash) => kept(n, hash, answers, || holds(&test.ready, row, scratch)),
-            Answer::Ask => holds(&test.ready, row, scratch),
+            Answer::By(hash) => kept(n, hash, answers, || holds(&test.node, row, scratch)),
+            Answer::Ask => holds(&test.node, row, scratch),
         };
         answers.said[n as usize] = answers.event << 1 | u64::from(is_so);
         is_so
@@ -218,17 +215,6 @@ fn kept(n: u32, hash: u64, answers: &mut Answers, answer: impl FnOnce() -> bool)
     let is_so = answer();
     *slot = hash & !1 | u64::from(is_so);
     is_so
-}
-
-/// The same test, made to be asked often.
-fn ready(node: &Node) -> Node {
-    match node {
-        Node::Test { targets, check: Check::Any { matchers, nocase: false, or_null } } => {
-            let matchers = Matcher::one_of(matchers).map_or_else(|| matchers.clone(), |it| vec![it]);
-            Node::Test { targets: targets.clone(), check: Check::Any { matchers, nocase: false, or_null: *or_null } }
-        }
-        node => node.clone(),
-    }
 }
 
 /// How dear a test is, about; what says little by itself counts as dear.
@@ -248,7 +234,7 @@ fn cost_of(node: &Node) -> u32 {
 
 fn matcher_cost(matcher: &Matcher) -> u32 {
     match matcher {
-        Matcher::Equal(_) | Matcher::OneOf(_) | Matcher::EqualNocase(_) => 0,
+        Matcher::Equal(_) | Matcher::EqualNocase(_) => 0,
         Matcher::StartsWith(_) | Matcher::EndsWith(_) => 1,
         Matcher::Contains(_) | Matcher::Order(..) => 3,
         Matcher::Inside(..) => 6,

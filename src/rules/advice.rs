@@ -119,6 +119,8 @@ pub struct Preview {
     /// By kind of behaviour.
     pub kinds: Tallied,
     fields: BTreeMap<(EventType, &'static str), Steady>,
+    /// The fields that are read of every event.
+    parsed: BTreeMap<&'static str, Option<Field>>,
 }
 
 impl Preview {
@@ -126,8 +128,11 @@ impl Preview {
     pub fn add(&mut self, row: &impl Row, scratch: &mut Scratch) {
         self.events += 1;
         let event_type = row.event_type();
-        let mut value = |path: &str| Field::new(path).map(|it| it.values(row, scratch)).unwrap_or_default();
-        let mut text = |path: &str| value(path).join(",");
+        let parsed = &mut self.parsed;
+        let mut text = |path: &'static str| {
+            let field = parsed.entry(path).or_insert_with(|| Field::new(path).ok());
+            field.as_ref().map(|it| it.values(row, scratch)).unwrap_or_default().join(",")
+        };
         self.users.add(text("user"));
         self.actions.add(match event_type {
             EventType::Host => text("command"),

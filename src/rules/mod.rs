@@ -25,7 +25,7 @@ pub use load::{Loaded, Problem, Source, load};
 pub use own::{TROUBLE_WINDOW_MS, Trouble};
 pub use rule::{Rule, RuleCase, Trigger};
 pub use set::{Found, Hider, RuleSet};
-pub use suppression::{Suppression, load_suppressions};
+pub use suppression::{Suppression, end_ms, load_suppressions};
 pub use tally::{Bucket, EVENTS_MAX, GROUPS_MAX, Group, Hit, Kept, Tally, decide, shared_json};
 pub use title::Title;
 pub use window::{Match, tidy};

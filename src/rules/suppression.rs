@@ -66,6 +66,12 @@ pub fn load_suppressions(paths: &[PathBuf], lists: &Lists) -> (Vec<Suppression>,
     (found, problems)
 }
 
+/// When a suppression ends, ms: a day, from its beginning, or a time.
+pub fn end_ms(text: &str) -> Result<i64, String> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    time::parse_ms(&whole).ok_or_else(|| format!("expires: `{text}` is not a time; write 2027-01-31 or 2027-01-31T12:00:00Z"))
+}
+
 fn suppression(text: &str, path: &Path, lists: &Lists) -> Result<Suppression, String> {
     let file: SuppressionFile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     for (key, value) in [("owner", &file.owner), ("reason", &file.reason)] {
@@ -73,13 +79,9 @@ fn suppression(text: &str, path: &Path, lists: &Lists) -> Result<Suppression, St
             return Err(format!("{key}: say who answers for it and why it is harmless"));
         }
     }
-    let parse = |text: &String| {
-        let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.clone() };
-        time::parse_ms(&whole).ok_or_else(|| format!("expires: `{text}` is not a time; write 2027-01-31 or 2027-01-31T12:00:00Z"))
-    };
     Ok(Suppression {
         filter: Filter::new(&file.filter, lists).map_err(|error| format!("filter:\n{error}"))?,
-        expires_ms: file.expires.as_ref().map(parse).transpose()?,
+        expires_ms: file.expires.as_deref().map(end_ms).transpose()?,
         id: file.id,
         source: file.filter,
         rules: file.rules,
