@@ -34,6 +34,18 @@ pub struct Column {
     pub json_key: &'static str,
 }
 
+/// The column that repeats a member of a `CloudTrail` record, where the member is a text and the record is of one call.
+pub fn repeating(member: &str) -> Option<Col> {
+    Some(match member {
+        "eventName" => Col::Action,
+        "eventSource" => Col::Service,
+        "errorCode" => Col::Error,
+        "errorMessage" => Col::ErrorMessage,
+        "userAgent" => Col::UserAgent,
+        _ => return None,
+    })
+}
+
 macro_rules! columns {
     ($($id:ident $kind:ident $bloom:literal $name:literal $path:literal $doc:literal;)*) => {
         /// A column's number.

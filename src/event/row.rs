@@ -98,6 +98,10 @@ pub trait Row {
     fn spelled(&self, _text: &str) -> Option<(&str, usize)> {
         None
     }
+    /// Whether the columns that [`column::repeating`] names, where they are texts, stand in those very members.
+    fn repeats_members(&self) -> bool {
+        false
+    }
     /// Calls `each` with every text of a list column.
     fn list(&self, col: Col, each: &mut dyn FnMut(&str));
 }
@@ -195,6 +199,8 @@ pub struct Event<'a> {
     pub sensor: Option<Sensor<'a>>,
     /// Its nodes.
     pub tape: Option<&'a crate::json::Tape>,
+    /// Whether the columns that [`column::repeating`] names, where they are texts, stand in those very members.
+    pub repeats_members: bool,
     vals: [Val<'a>; FREE],
     present: u64,
 }
@@ -238,6 +244,7 @@ impl<'a> Event<'a> {
             raw_text: None,
             sensor: None,
             tape: None,
+            repeats_members: false,
             vals: [const { Val::Null }; FREE],
             present: 0,
         }
@@ -317,6 +324,10 @@ impl Row for Event<'_> {
 
     fn tape(&self) -> Option<&crate::json::Tape> {
         self.tape
+    }
+
+    fn repeats_members(&self) -> bool {
+        self.repeats_members
     }
 
     fn present(&self) -> u64 {

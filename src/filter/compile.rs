@@ -94,12 +94,6 @@ impl Filter {
         (filter(cheap), filter(raw))
     }
 
-    /// The values of a column, in lower case, of which an event must have one to match; `member` is the native record's
-    /// own name for the column. None: any may.
-    pub fn needed(&self, col: Col, member: &str) -> Option<Vec<String>> {
-        needed_of(&self.root, col, member)
-    }
-
     /// The fields that its tests look at, as far as they have one name.
     pub fn fields(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -153,27 +147,6 @@ fn names_target(node: &Node, wanted: &[Target]) -> bool {
         Node::Or(parts) | Node::And(parts) => parts.iter().any(|it| names_target(it, wanted)),
         Node::Not(part) => names_target(part, wanted),
         Node::Test { targets, .. } => targets.iter().any(|it| wanted.contains(it)),
-    }
-}
-
-fn needed_of(node: &Node, col: Col, member: &str) -> Option<Vec<String>> {
-    match node {
-        Node::And(parts) => parts.iter().filter_map(|it| needed_of(it, col, member)).min_by_key(Vec::len),
-        Node::Or(parts) => Some(parts.iter().map(|it| needed_of(it, col, member)).collect::<Option<Vec<_>>>()?.concat()),
-        Node::Not(_) => None,
-        Node::Test { targets, check: Check::Any { matchers, or_null: false, .. } } => {
-            let is_it = match targets.as_slice() {
-                [Target::Column(of)] => *of == col,
-                [Target::Raw(path)] => matches!(path.as_slice(), [Segment::Name(name)] if name == member),
-                _ => false,
-            };
-            let said = |it: &Matcher| match it {
-                Matcher::Equal(text) | Matcher::EqualNocase(text) if !text.is_empty() => Some(text.to_lowercase()),
-                _ => None,
-            };
-            matchers.iter().map(said).collect::<Option<_>>().filter(|_| is_it)
-        }
-        Node::Test { .. } => None,
     }
 }
 

@@ -18,8 +18,8 @@ pub struct Scratch {
     tape: Tape,
     is_scanned: bool,
     pub(super) root: Root,
-    /// What filters that share their tests know of the event.
-    answers: super::Answers,
+    /// What filters that are asked together have learnt.
+    pub(super) learnt: Option<Box<super::many::Learnt>>,
 }
 
 impl Filter {
@@ -40,16 +40,6 @@ impl Scratch {
     pub fn next_event(&mut self) {
         self.is_scanned = false;
         self.root.forget();
-    }
-
-    /// Lends the answers of filters that share their tests, to be given back.
-    pub fn take_answers(&mut self) -> super::Answers {
-        std::mem::take(&mut self.answers)
-    }
-
-    /// Takes them back.
-    pub fn give_answers(&mut self, answers: super::Answers) {
-        self.answers = answers;
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) fn event<'s>(calls: &mut Known<Call>, look: Text<'s>, context: &'s Co
     let it = Members::of(&look, 0);
     let mut event = common::begin(EventType::CloudTrail, &look, context, index, flags);
     event.set(Col::CloudProvider, Val::of("aws"));
+    // An Insight and a roll-up say elsewhere what they are about.
+    event.repeats_members = it.insight.is_none() && it.summary.is_none();
 
     principal::set(&mut event, &look, it.identity);
     let service = look.string(it.event_source).or_else(|| look.string(look.member(it.insight, "eventSource")));

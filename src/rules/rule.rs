@@ -1,7 +1,7 @@
 //! One rule, ready to be asked.
 
 use super::title::Title;
-use crate::event::{Col, EventType};
+use crate::event::EventType;
 use crate::filter::{Field, Filter};
 use std::path::PathBuf;
 
@@ -93,36 +93,6 @@ pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
         "KubernetesEvent" => Some(&[EventType::KubernetesEvent]),
         "Host" => Some(&[EventType::Host]),
         _ => None,
-    }
-}
-
-/// What rules are told apart by, most telling first: a column, and the native record's own name for it. A rule is found by the
-/// first of them that it needs a value of; what it costs to have many rules is one look-up in each that some rule has.
-pub(super) fn keys(types: &[EventType]) -> &'static [(Col, &'static str)] {
-    match types {
-        [EventType::CloudTrail] => &[
-            (Col::Action, "eventName"),
-            (Col::AccessKey, ""),
-            (Col::AccountId, "recipientAccountId"),
-            (Col::Service, "eventSource"),
-            (Col::Error, "errorCode"),
-            (Col::UserType, ""),
-            (Col::Activity, ""),
-            (Col::TargetKind, ""),
-            (Col::Outcome, ""),
-        ],
-        [EventType::KubernetesAudit] => &[
-            (Col::Resource, ""),
-            (Col::Action, "verb"),
-            (Col::Cluster, ""),
-            (Col::Namespace, ""),
-            (Col::Activity, ""),
-            (Col::TargetKind, ""),
-            (Col::UserType, ""),
-            (Col::Outcome, ""),
-        ],
-        [EventType::Host] => &[(Col::Type, "type"), (Col::Outcome, "")],
-        _ => &[],
     }
 }
 
