@@ -129,9 +129,9 @@ async fn run_on(store: &Store, config: Config, reload: Reload, options: RunOptio
     Ok(difference(&sum(store), &before))
 }
 
-/// The names of the sources that raise alerts of their own when they are down.
+/// How those begin that raise alerts of their own when they are down: watches, each by the watch's name and what it is of.
 fn watches(config: &Config) -> Vec<String> {
-    let names = config.sources.iter().filter(|it| matches!(it, SourceConfig::K8sWatch(_))).map(|it| it.name().to_owned());
+    let names = config.sources.iter().filter(|it| matches!(it, SourceConfig::K8sWatch(_))).map(|it| format!("{}/", it.name()));
     names.collect()
 }
 

@@ -9,7 +9,7 @@ use crate::pipeline::Drops;
 use crate::rules::{Current, Problem, RuleSet, Source, Suppression, Trouble, load, load_suppressions};
 use crate::sources::Health;
 use crate::store::Store;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::hash::Hasher;
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +22,8 @@ use tokio::sync::watch;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long before its end a suppression is announced, ms: a week.
 const EXPIRES_SOON_MS: i64 = 7 * 86_400_000;
+/// How the end of a suppression is said that is over.
+const EXPIRED: &str = "expired";
 /// Files and folders that are looked at, at most; what is beyond is read at the next start.
 const FILES_MAX: usize = 100_000;
 /// Who has it, in `/readyz` and in metrics.
@@ -64,8 +66,8 @@ pub(super) struct Reload {
     /// What did not load when it was taken into use: no news.
     known: Vec<Problem>,
     stamp: u64,
-    /// Ends of suppressions that were announced.
-    announced: HashSet<String>,
+    /// Ends of suppressions that were announced: by id, which end and how it was said.
+    announced: HashMap<String, (i64, &'static str)>,
 }
 
 /// Whom a reload tells.
@@ -91,7 +93,7 @@ impl Reload {
             drops: Arc::new(Current::new(drops)),
             known: problems,
             stamp,
-            announced: HashSet::new(),
+            announced: HashMap::new(),
         })
     }
 
@@ -165,22 +167,25 @@ impl Reload {
         let now = told.clock.now_ms();
         let set = self.rules.get();
         for it in &set.suppressions {
-            let Some((stage, said)) = end_of(it, now) else { continue };
-            if self.announced.insert(format!("{}/{stage}/{:?}", it.id, it.expires_ms)) {
-                tracing::warn!(id = it.id, owner = it.owner, "the suppression {said}");
-                let aggregates = vec![it.id.clone(), stage.to_owned()];
-                raise(told, Trouble::SuppressionExpires, aggregates, format!("`{}` of {} {said}", it.id, it.owner)).await;
+            let Some((at, stage)) = end_of(it, now) else { continue };
+            if self.announced.get(&it.id) == Some(&(at, stage)) {
+                continue;
             }
+            self.announced.insert(it.id.clone(), (at, stage));
+            let at = format_ms(at);
+            let said = if stage == EXPIRED { format!("expired at {at} and hides nothing") } else { format!("expires at {at}") };
+            tracing::warn!(id = it.id, owner = it.owner, "the suppression {said}");
+            raise(told, Trouble::SuppressionExpires, vec![it.id.clone(), stage.to_owned()], format!("`{}` of {} {said}", it.id, it.owner)).await;
         }
     }
 }
 
-/// What is to be said of a suppression's end now.
-fn end_of(it: &Suppression, now: i64) -> Option<(&'static str, String)> {
+/// The end of a suppression, and how it is to be said now.
+fn end_of(it: &Suppression, now: i64) -> Option<(i64, &'static str)> {
     let at = it.expires_ms?;
     match at - now {
-        ..=0 => Some(("expired", format!("expired at {} and hides nothing", format_ms(at)))),
-        1..=EXPIRES_SOON_MS => Some(("soon", format!("expires at {}", format_ms(at)))),
+        ..=0 => Some((at, EXPIRED)),
+        1..=EXPIRES_SOON_MS => Some((at, "soon")),
         _ => None,
     }
 }

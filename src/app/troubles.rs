@@ -20,7 +20,7 @@ struct Down {
 /// whether it is one that nobody else raises an alert of.
 pub(super) async fn watch(told: Told, after_ms: i64, is_ours: impl Fn(&str) -> bool, mut stop: watch::Receiver<bool>) {
     let mut down: BTreeMap<String, Down> = BTreeMap::new();
-    let mut paused: Option<Down> = None;
+    let mut paused: Option<(i64, String)> = None;
     loop {
         tokio::select! {
             _ = stop.wait_for(|it| *it) => return,
@@ -38,11 +38,11 @@ pub(super) async fn watch(told: Told, after_ms: i64, is_ours: impl Fn(&str) -> b
             }
         }
         match (told.store.paused(), paused.take()) {
-            (Some(why), before) => paused = Some(before.unwrap_or(Down { since_ms: now, why, is_said: false })),
+            (Some(why), before) => paused = Some(before.unwrap_or((now, why))),
             // It can be written down now that it is over.
-            (None, Some(it)) => {
-                let seconds = (now - it.since_ms) / 1_000;
-                raise(&told, Trouble::StorePaused, vec!["paused".to_owned()], format!("for {seconds} s: {}", it.why)).await;
+            (None, Some((since_ms, why))) => {
+                let seconds = (now - since_ms) / 1_000;
+                raise(&told, Trouble::StorePaused, vec!["paused".to_owned()], format!("for {seconds} s: {why}")).await;
             }
             (None, None) => {}
         }

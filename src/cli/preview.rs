@@ -18,7 +18,7 @@ const SHOWN: usize = 10;
 pub(super) fn preview(args: &PreviewArgs, dir: Option<&Path>, lists: &Lists, output: Output) -> Result<Exit, Failure> {
     let dir = dir.ok_or_else(|| Failure::new(Exit::Usage, "give --data-dir: stored events are looked at"))?;
     let filter = compile(&args.filter, lists)?;
-    let preview = look(dir, &args.filter, &args.for_rules, lists)?;
+    let preview = look(dir, filter.clone(), &args.for_rules)?;
     let advice = preview.advice(&filter, &args.filter);
     match output {
         Output::Json => {
@@ -50,9 +50,9 @@ fn compile(filter: &str, lists: &Lists) -> Result<Filter, Failure> {
 }
 
 /// The stored events that match the filter and a rule.
-fn look(dir: &Path, filter: &str, rules: &[String], lists: &Lists) -> Result<Preview, Failure> {
-    let matched = Filter::new("alert_metadata.num_matched > 0", lists).map_err(|error| Failure::new(Exit::Bug, error))?;
-    let options = SearchOptions { dir: dir.to_owned(), filter: Some(compile(filter, lists)?.and(matched)), ..SearchOptions::default() };
+fn look(dir: &Path, filter: Filter, rules: &[String]) -> Result<Preview, Failure> {
+    let matched = Filter::new("alert_metadata.num_matched > 0", &Lists::default()).map_err(|error| Failure::new(Exit::Bug, error))?;
+    let options = SearchOptions { dir: dir.to_owned(), filter: Some(filter.and(matched)), ..SearchOptions::default() };
     let (mut preview, mut scratch) = (Preview::default(), Scratch::default());
     search(options, |hit| {
         let row = hit.row();

@@ -155,6 +155,8 @@ fn a_source_that_is_down_becomes_an_alert() {
     let port = free_port();
     let app = TestApp::new().with("source_down_after_secs", json!(1));
     let app = app.source(json!({"type": "ingest", "name": "hosts", "listen": format!("127.0.0.1:{port}"), "token_file": "/no/such/file"}));
+    // A watch raises alerts of its own; that its name begins the other's must not silence that.
+    let app = app.source(json!({"type": "k8s_watch", "name": "host", "cluster": "c", "kubeconfig": "/no/such/file"}));
     let mut child = planewatch(&["run", "-c", app.config().to_str().unwrap()]).spawn().unwrap();
     let alerts = || lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
     wait_for("the alert", || app.data().join("state.db").exists() && alerts().iter().any(|it| it["ruleId"] == "planewatch-source-down"));
