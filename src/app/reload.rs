@@ -175,7 +175,8 @@ impl Reload {
             let at = format_ms(at);
             let said = if stage == EXPIRED { format!("expired at {at} and hides nothing") } else { format!("expires at {at}") };
             tracing::warn!(id = it.id, owner = it.owner, "the suppression {said}");
-            raise(told, Trouble::SuppressionExpires, vec![it.id.clone(), stage.to_owned()], format!("`{}` of {} {said}", it.id, it.owner)).await;
+            raise(told, Trouble::SuppressionExpires, vec![it.id.clone(), stage.to_owned()], format!("`{}` of {} {said}", it.id, it.owner))
+                .await;
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum Piece {
     Any,
     /// Any one character.
     One,
+    /// A dash, or what programs for Windows take for the dash of an option.
+    Dash,
 }
 
 impl Pattern {
@@ -82,6 +84,7 @@ fn text_matcher(pieces: &[Piece], cased: bool) -> Result<Matcher, String> {
                     Piece::Any if n == 0 || n + 1 == pieces.len() => {}
                     Piece::Any => source.push_str(".*"),
                     Piece::One => source.push('.'),
+                    Piece::Dash => source.push_str(r"[-/\u{2013}\u{2014}\u{2015}]"),
                 }
             }
             if pieces.last() != Some(&Piece::Any) {
@@ -126,10 +129,10 @@ impl Part {
         Ok(Self(Node::Test { targets: raw(path), check: Check::Any { matchers, nocase: false, or_null: false } }))
     }
 
-    /// The native record, as text, is like one of the patterns.
+    /// The native record is somewhere like one of the patterns: as it reads, so that no escape hides what is in it.
     pub fn anywhere(patterns: &[Pattern]) -> Result<Self, String> {
-        let matchers = patterns.iter().map(Pattern::matcher).collect::<Result<_, _>>()?;
-        let targets = vec![Target::Column(Col::Raw), Target::Column(Col::RawText)];
+        let matchers = patterns.iter().map(Pattern::any_matcher).collect::<Result<_, _>>()?;
+        let targets = vec![Target::Raw(Vec::new()), Target::Column(Col::RawText)];
         Ok(Self(Node::Test { targets, check: Check::Any { matchers, nocase: false, or_null: false } }))
     }
 

@@ -1,10 +1,8 @@
 //! The filter language on random filters and records: what is printed reads back, NOT is the complement, many filters at
 //! once answer as each by itself, and no spelling of a record evades one.
 
-use planewatch::decode::{Buffers, Item, Records};
-use planewatch::event::Context;
+use crate::support::judge::each_event;
 use planewatch::filter::{Expr, Filter, Lists, Op, Path, Scratch, Segment, Test, Value, parse};
-use planewatch::normalize::{Normalizer, watched_keys};
 use planewatch::rules::{RuleSet, Source, load};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -110,12 +108,10 @@ fn lists() -> Lists {
 }
 
 fn matches(filters: &[&Filter], text: &str) -> Vec<bool> {
-    let context = Context::default();
-    let mut records = Records::of_bytes(text.as_bytes(), Buffers::new(watched_keys())).unwrap();
-    let (mut normalizer, mut scratch) = (Normalizer::default(), Scratch::default());
-    let Some(Item::Record(record)) = records.next().unwrap() else { panic!("{text}") };
-    let event = normalizer.event(&record, &context);
-    filters.iter().map(|it| it.matches(&event, &mut scratch)).collect()
+    let (mut scratch, mut said) = (Scratch::default(), Vec::new());
+    each_event(text, |event| said.extend(filters.iter().map(|it| it.matches(event, &mut scratch))));
+    assert_eq!(said.len(), filters.len(), "{text}");
+    said
 }
 
 proptest! {
@@ -158,15 +154,12 @@ proptest! {
         let loaded = load(&[Source::Path(folder.path().to_owned())], &lists());
         prop_assert_eq!(loaded.problems, []);
         let set = RuleSet::new(loaded.rules);
-        let context = Context::default();
-        let (mut normalizer, mut scratch, mut found) = (Normalizer::default(), Scratch::default(), Vec::new());
+        let (mut scratch, mut found) = (Scratch::default(), Vec::new());
         // Twice: what was learnt from the records is asked about them, too.
         for record in records.iter().chain(&records) {
             let text = record.to_string();
             let expected = matches(&filters.iter().collect::<Vec<_>>(), &text);
-            let mut records = Records::of_bytes(text.as_bytes(), Buffers::new(watched_keys())).unwrap();
-            let Some(Item::Record(record)) = records.next().unwrap() else { panic!("{text}") };
-            set.matches(&normalizer.event(&record, &context), &mut scratch, &mut found);
+            each_event(&text, |event| set.matches(event, &mut scratch, &mut found));
             let mut answers = vec![false; filters.len()];
             for it in &found {
                 let n: usize = set.rules[it.rule].id[1..].parse().unwrap();

@@ -1,10 +1,9 @@
 //! Events of host sensors: read from files, posted to `ingest`, stored, searched, matched.
 
 use crate::support::aws::{free_port, http_as};
+use crate::support::judge::each_event;
 use crate::support::{TestApp, output, planewatch, root, shared, stderr, stdout, wait_for};
-use planewatch::event::Context;
 use planewatch::filter::{Filter, Lists, Scratch};
-use planewatch::normalize::{Normalizer, watched_keys};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,14 +28,10 @@ fn objects(text: &str) -> Vec<String> {
 
 /// Which of some records match a filter.
 fn matching(records: &[String], filter: &Filter) -> Vec<bool> {
-    use planewatch::decode::{Buffers, Item, Records};
-    let (context, mut normalizer, mut scratch) = (Context::default(), Normalizer::default(), Scratch::default());
-    let mut ask = |text: &String| {
-        let mut records = Records::of_bytes(text.as_bytes(), Buffers::new(watched_keys())).unwrap();
-        let Some(Item::Record(record)) = records.next().unwrap() else { panic!("{text}") };
-        filter.matches(&normalizer.event(&record, &context), &mut scratch)
-    };
-    records.iter().map(&mut ask).collect()
+    let (mut scratch, mut said) = (Scratch::default(), Vec::new());
+    records.iter().for_each(|text| each_event(text, |event| said.push(filter.matches(event, &mut scratch))));
+    assert_eq!(said.len(), records.len());
+    said
 }
 
 #[test]

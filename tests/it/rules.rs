@@ -1,10 +1,8 @@
 //! Rules: the built-in ones against labelled cases of others, Sigma against its oracle, alerts in any order.
 
+use crate::support::judge::matching;
 use crate::support::{TestApp, output, planewatch, root, shared, stderr, stdout};
-use planewatch::decode::{Buffers, Item, Records};
-use planewatch::event::Context;
-use planewatch::filter::{Lists, Scratch};
-use planewatch::normalize::{Normalizer, watched_keys};
+use planewatch::filter::Lists;
 use planewatch::rules::{RuleSet, Source, load};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,21 +13,6 @@ fn builtin() -> RuleSet {
     let loaded = load(&[Source::Builtin], &Lists::default());
     assert_eq!(loaded.problems, []);
     RuleSet::new(loaded.rules)
-}
-
-/// The ids of the rules that match each event of a text.
-fn matching(set: &RuleSet, text: &str) -> Vec<BTreeSet<String>> {
-    let context = Context::default();
-    let mut records = Records::of_bytes(text.as_bytes(), Buffers::new(watched_keys())).unwrap();
-    let (mut normalizer, mut scratch) = (Normalizer::default(), Scratch::default());
-    let (mut found, mut ids) = (Vec::new(), Vec::new());
-    while let Some(item) = records.next().unwrap() {
-        if let Item::Record(record) = item {
-            set.matches(&normalizer.event(&record, &context), &mut scratch, &mut found);
-            ids.push(found.iter().map(|it| set.rules[it.rule].id.clone()).collect());
-        }
-    }
-    ids
 }
 
 fn lines(text: &str) -> Vec<Value> {

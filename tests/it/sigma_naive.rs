@@ -217,10 +217,20 @@ fn is_inside(address: &str, network: &str) -> bool {
     bits(address).zip(bits(base)).is_some_and(|(it, base)| it.get(..=length) == base.get(..=length))
 }
 
-/// The texts that a value stands for. With `windash`: each dash of the value by each other, which are the permutations of one dash.
+/// Every dash before a word and behind none, in each of its forms, in all ways.
+fn dashed(done: String, rest: &str) -> Vec<String> {
+    let is_word = |c: Option<char>| c.is_some_and(|it| it.is_alphanumeric() || it == '_');
+    let mut chars = rest.chars();
+    let Some(first) = chars.next() else { return vec![done] };
+    let is_dash = (first == '-' || first == '/') && !is_word(done.chars().last()) && is_word(chars.clone().next());
+    let forms = if is_dash { "-/–—―".chars().collect() } else { vec![first] };
+    forms.into_iter().flat_map(|it| dashed(format!("{done}{it}"), chars.as_str())).collect()
+}
+
+/// The texts that a value stands for.
 fn forms(value: &str, modifiers: &[&str]) -> Vec<String> {
     if modifiers.contains(&"windash") {
-        return ["-", "/", "–", "—", "―"].iter().map(|it| value.replace(['-', '/'], it)).collect();
+        return dashed(String::new(), value);
     }
     if modifiers.contains(&"base64") {
         return vec![base64(value.as_bytes())];

@@ -221,30 +221,35 @@ fn encoded(value: &str, modifiers: &Modifiers) -> Result<Vec<Vec<Piece>>, String
     if modifiers.encodings.is_empty() {
         return Ok(vec![text::pieces(value)]);
     }
+    if modifiers.encodings.iter().all(|it| *it == Encoding::Windash) {
+        return Ok(vec![text::with_dashes(text::pieces(value))]);
+    }
     let mut forms = vec![value.as_bytes().to_vec()];
     for encoding in &modifiers.encodings {
-        let as_text = |form: &Vec<u8>| String::from_utf8_lossy(form).into_owned();
-        forms = forms
-            .iter()
-            .flat_map(|form| match encoding {
-                Encoding::Windash => text::windash(&as_text(form)).into_iter().map(String::into_bytes).collect(),
-                Encoding::Utf16 { big_endian, mark } => {
-                    let encoded = text::utf16(&as_text(form), *big_endian);
-                    vec![if *mark { [vec![0xff, 0xfe], encoded].concat() } else { encoded }]
-                }
-                Encoding::Base64 => vec![text::base64(form).into_bytes()],
-                Encoding::Base64Offset => text::base64_offsets(form).into_iter().map(String::into_bytes).collect(),
-            })
-            .collect();
+        forms = forms.iter().map(|form| forms_of(form, *encoding)).collect::<Result<Vec<_>, _>>()?.concat();
     }
-    let plain = modifiers.encodings.iter().all(|it| *it == Encoding::Windash);
-    forms
-        .into_iter()
-        .map(|form| {
-            let form = String::from_utf8(form).map_err(|_| "an encoding that makes bytes, which are no text, without base64 behind it")?;
-            Ok(if plain { text::pieces(&form) } else { vec![Piece::Text(form)] })
-        })
-        .collect()
+    let piece = |form| match String::from_utf8(form) {
+        Ok(text) => Ok(vec![Piece::Text(text)]),
+        Err(_) => Err("an encoding that makes bytes, which are no text, without base64 behind it".to_owned()),
+    };
+    forms.into_iter().map(piece).collect()
+}
+
+fn forms_of(form: &[u8], encoding: Encoding) -> Result<Vec<Vec<u8>>, String> {
+    let text = || String::from_utf8_lossy(form).into_owned();
+    let bytes = |texts: Vec<String>| texts.into_iter().map(String::into_bytes).collect();
+    Ok(match encoding {
+        Encoding::Windash => bytes(
+            text::windash(&text())
+                .ok_or_else(|| format!("`windash` before an encoding: more than {} dashes in one value", text::ENCODED_DASHES_MAX))?,
+        ),
+        Encoding::Utf16 { big_endian, mark } => {
+            let encoded = text::utf16(&text(), big_endian);
+            vec![if mark { [vec![0xff, 0xfe], encoded].concat() } else { encoded }]
+        }
+        Encoding::Base64 => bytes(vec![text::base64(form)]),
+        Encoding::Base64Offset => bytes(text::base64_offsets(form)),
+    })
 }
 
 /// Wildcards around the pieces, as `contains` and its kin ask; a keyword is always somewhere inside.

@@ -39,23 +39,55 @@ pub(super) fn pieces(value: &str) -> Vec<Piece> {
     found
 }
 
-/// The value with each of the characters that programs take for the dash of an option.
-pub(super) fn windash(value: &str) -> Vec<String> {
-    const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
-    let mut found = vec![value.to_owned()];
-    for dash in DASHES {
-        let mut out = String::new();
-        let mut before = ' ';
-        for c in value.chars() {
-            let is_option = (c == '-' || c == '/') && before == ' ';
-            out.push(if is_option { dash } else { c });
-            before = c;
+/// What programs for Windows take for the dash of an option.
+const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
+/// Dashes of a value that is encoded further: each has five forms.
+pub(super) const ENCODED_DASHES_MAX: usize = 4;
+
+/// Where the dashes of options are, in bytes: a dash or slash before a word and behind none.
+fn dashes(value: &str) -> Vec<usize> {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let is_dash = |(at, c): &(usize, char)| {
+        matches!(c, '-' | '/') && !is_word(value[..*at].chars().next_back()) && is_word(value[at + 1..].chars().next())
+    };
+    value.char_indices().filter(is_dash).map(|(at, _)| at).collect()
+}
+
+/// The pieces with every dash of an option by itself, to stand for all of its forms.
+pub(super) fn with_dashes(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut found = Vec::new();
+    for piece in pieces {
+        let Piece::Text(text) = &piece else {
+            found.push(piece);
+            continue;
+        };
+        let mut from = 0;
+        for at in dashes(text) {
+            if at > from {
+                found.push(Piece::Text(text[from..at].to_owned()));
+            }
+            found.push(Piece::Dash);
+            from = at + 1;
         }
-        if !found.contains(&out) {
-            found.push(out);
+        if from < text.len() {
+            found.push(Piece::Text(text[from..].to_owned()));
         }
     }
     found
+}
+
+/// The value with every dash of an option in each of its forms, in all ways. None: there are too many.
+pub(super) fn windash(value: &str) -> Option<Vec<String>> {
+    let dashes = dashes(value);
+    if dashes.len() > ENCODED_DASHES_MAX {
+        return None;
+    }
+    // From behind, so that what stands before keeps its place.
+    let every_form = |forms: Vec<String>, at: &usize| {
+        let replaced = |form: &String| DASHES.map(|dash| format!("{}{dash}{}", &form[..*at], &form[at + 1..]));
+        forms.iter().flat_map(replaced).collect()
+    };
+    Some(dashes.iter().rev().fold(vec![value.to_owned()], every_form))
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -118,6 +150,16 @@ mod tests {
             }
         }
         assert_eq!(utf16("a", false), [b'a', 0]);
-        assert_eq!(windash(" -x a-b"), [" -x a-b", " /x a-b", " \u{2013}x a-b", " \u{2014}x a-b", " \u{2015}x a-b"]);
+    }
+
+    #[test]
+    fn dashes_of_options_in_all_forms() {
+        let text = |it: &str| Piece::Text(it.to_owned());
+        assert_eq!(windash(" -x a-b").unwrap(), [" -x a-b", " /x a-b", " \u{2013}x a-b", " \u{2014}x a-b", " \u{2015}x a-b"]);
+        let two = windash("-a /b").unwrap();
+        assert!(two.len() == 25 && two.contains(&"/a \u{2014}b".to_owned()), "{two:?}");
+        assert_eq!(with_dashes(pieces("*-a --b c-d /*")), [Piece::Any, Piece::Dash, text("a -"), Piece::Dash, text("b c-d /"), Piece::Any]);
+        assert_eq!(windash("-a -b -c -d").unwrap().len(), 625);
+        assert_eq!(windash("-a -b -c -d -e"), None);
     }
 }

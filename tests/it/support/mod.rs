@@ -5,6 +5,7 @@ pub(crate) mod aws;
 pub(crate) mod disk;
 pub(crate) mod fake_kube;
 pub(crate) mod https;
+pub(crate) mod judge;
 pub(crate) mod k8s;
 pub(crate) mod kube;
 pub(crate) mod kube_operations;
