@@ -50,6 +50,9 @@ async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render())
 }
 
+/// What rules count has no source.
+const RULES: &str = "rules";
+
 /// Totals are kept in the state and come from there, so that they outlive the process.
 async fn fill(admin: &Admin) {
     let plain = [
@@ -72,6 +75,10 @@ async fn fill(admin: &Admin) {
         } else if let Some(reason) = name.strip_prefix("quarantined/") {
             admin.metrics.set(&metrics::QUARANTINED_BY, &source, reason, value as f64);
         }
+    }
+    for (rule, (matches, late)) in admin.store.rule_counts().await.unwrap_or_default() {
+        admin.metrics.set(&metrics::RULE_MATCHES, RULES, &rule, matches as f64);
+        admin.metrics.set(&metrics::RULE_LATE, RULES, &rule, late as f64);
     }
     admin.metrics.clear(&metrics::QUARANTINE);
     for (source, reason, n) in admin.store.quarantine_size().await.unwrap_or_default() {

@@ -65,6 +65,8 @@ metrics! {
     LEADER Gauge "planewatch_watch_leader" None, "1 while this replica is the one that watches.";
     RULES_LOADED Gauge "planewatch_rules" None, "Rules in use.";
     RULES_NOT_LOADED Gauge "planewatch_rules_not_loaded" None, "Rules and suppressions that did not load when those in use were read.";
+    RULE_MATCHES Counter "planewatch_rule_matches_total" Some("rule"), "Events that a rule matched and no suppression hid, in shadow as well.";
+    RULE_LATE Counter "planewatch_rule_matches_late_total" Some("rule"), "Of these, those that came later than the rule's state is sure to be kept.";
     RELOADS Counter "planewatch_rules_reloads_total" Some("result"), "Times that changed rules, suppressions or lists were `taken`, or `refused` as they do not load.";
     HTTP_REFUSED Counter "planewatch_http_refused_total" Some("reason"), "Connections and requests that were not taken, by reason.";
     HTTP_CONNECTIONS Gauge "planewatch_http_connections" None, "Open connections.";

@@ -5,12 +5,12 @@ mod troubles;
 
 use crate::admin::{self, Admin};
 use crate::clock::Clock;
-use crate::config::{Config, SourceConfig};
+use crate::config::{Config, RulesConfig, SourceConfig};
 use crate::event::Label;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Settings, SourceSettings};
 use crate::sources::{Health, Surroundings, cloudtrail_sqs, directory, ingest, k8s_log, k8s_watch, k8s_webhook};
-use crate::store::{Counts, Store, StoreError, StoreOptions};
+use crate::store::{Counts, Lateness, Store, StoreError, StoreOptions};
 use reload::{Reload, Told};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ pub async fn run(config: Config, options: RunOptions) -> Result<Counts, AppError
     let store_options = StoreOptions {
         rules: reload.rules(),
         retention_hours: i64::from(config.retention_hours),
+        lateness: config.rules.as_ref().map_or_else(Lateness::default, lateness),
         clock: options.clock.clone(),
         ..StoreOptions::new(&config.data_dir)
     };
@@ -127,6 +128,12 @@ async fn run_on(store: &Store, config: Config, reload: Reload, options: RunOptio
         let _ = admin.await;
     }
     Ok(difference(&sum(store), &before))
+}
+
+fn lateness(rules: &RulesConfig) -> Lateness {
+    // `config` bounds both.
+    let ms = |secs: u64| i64::try_from(secs.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    Lateness { max_ms: ms(rules.late_max_secs), first_seen_ms: ms(rules.first_seen_wait_secs) }
 }
 
 /// How those begin that raise alerts of their own when they are down: watches, each by the watch's name and what it is of.

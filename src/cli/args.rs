@@ -33,6 +33,8 @@ pub(super) enum Command {
     Rules(RulesArgs),
     /// Finds stored events, newest first.
     Search(SearchArgs),
+    /// Says of an event which tests of a filter or a rule it passes, and what it has where they look.
+    Explain(ExplainArgs),
     /// What the rules raised: kept a year, dismissed but never deleted.
     #[command(subcommand)]
     Alerts(AlertsCommand),
@@ -147,8 +149,12 @@ pub(super) struct RulesArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RulesCommand {
-    /// Prints every rule.
-    List,
+    /// Prints every rule; with a data folder also how often it matched there.
+    List {
+        /// The data folder.
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+    },
     /// Says which rules do not load, lack a test of either kind, a description or ATT&CK tags.
     Lint,
     /// Runs the tests that rules bring.
@@ -172,6 +178,35 @@ pub(super) struct TryArgs {
     /// Only events since then: `24h`, `7d`, or a time like 2026-01-02T03:04:05Z.
     #[arg(long)]
     pub(super) since: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").args(["filter", "rule"]).required(true)))]
+#[command(group(clap::ArgGroup::new("event").args(["files", "id"]).required(true)))]
+pub(super) struct ExplainArgs {
+    /// The filter.
+    pub(super) filter: Option<String>,
+    /// The rule of this id instead.
+    #[arg(long)]
+    pub(super) rule: Option<String>,
+    /// Where the rule is: a folder or file, or `builtin`. Default: builtin.
+    #[arg(long)]
+    pub(super) rules: Vec<String>,
+    /// A file with the event; of several events each is explained. `-` is standard input.
+    #[arg(long = "file")]
+    pub(super) files: Vec<PathBuf>,
+    /// The stored event of this id: its `_id`, eventID or auditID.
+    #[arg(long, requires = "data_dir")]
+    pub(super) id: Option<String>,
+    /// The data folder.
+    #[arg(long)]
+    pub(super) data_dir: Option<PathBuf>,
+    /// A lookup list that is named as `@NAME`: NAME=FILE, one value a line.
+    #[arg(long = "list")]
+    pub(super) lists: Vec<String>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ mod args;
 mod data;
 mod demo;
 mod exit;
+mod explain;
 mod files;
 mod hunt;
 mod preview;
@@ -51,6 +52,7 @@ fn command(command: Command) -> Result<Exit, Failure> {
         Command::Replay(args) => replay::replay(&args),
         Command::Hunt(args) => hunt::hunt(&args),
         Command::Rules(args) => rules::rules(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Search(args) => search::search(&args),
         Command::Alerts(command) => alerts::alerts(command),
         Command::Suppressions(args) => suppressions::suppressions(&args),

@@ -8,7 +8,9 @@ use crate::event::Context;
 use crate::filter::{Lists, Scratch};
 use crate::normalize::{Normalizer, watched_keys};
 use crate::rules::{Loaded, Problem, Rule, Source, load as load_rules};
+use crate::store::rule_counts;
 use std::io::Write;
+use std::path::Path;
 
 /// The rules of `--rules`: folders, files, or `builtin`. None given: the built-in ones.
 pub(super) fn load(sources: &[String], lists: &Lists) -> Loaded {
@@ -33,21 +35,30 @@ pub(super) fn rules(args: &RulesArgs) -> Result<Exit, Failure> {
     let is_clean = match &args.command {
         RulesCommand::Try(it) => return try_rules::try_rules(it, loaded.rules, args.output),
         RulesCommand::Promote { ids } => return try_rules::promote(ids, &loaded.rules),
-        RulesCommand::List => list(&loaded.rules, args.output)?,
+        RulesCommand::List { data_dir } => list(&loaded.rules, data_dir.as_deref(), args.output)?,
         RulesCommand::Lint => lint(&loaded.rules),
         RulesCommand::Test => test(&loaded.rules)?,
     };
     Ok(if is_clean && loaded.problems.is_empty() { Exit::Done } else { Exit::Bad })
 }
 
-fn list(rules: &[Rule], output: Output) -> Result<bool, Failure> {
+fn list(rules: &[Rule], data_dir: Option<&Path>, output: Output) -> Result<bool, Failure> {
+    let counts = data_dir.map(rule_counts).transpose()?;
     let mut out = std::io::stdout().lock();
     for rule in rules {
+        let of_this = counts.as_ref().map(|all| all.get(&rule.id).copied().unwrap_or((0, 0)));
         match output {
-            Output::Text => writeln!(out, "{:<50} {}  {}", rule.id, rule.severity, rule.title.text)?,
+            Output::Text => {
+                let counted = of_this.map_or(String::new(), |(matches, late)| match late {
+                    0 => format!("  {matches} matches"),
+                    _ => format!("  {matches} matches, {late} of them late"),
+                });
+                writeln!(out, "{:<50} {}  {}{counted}", rule.id, rule.severity, rule.title.text)?;
+            }
             Output::Json => {
                 let types: Vec<_> = rule.event_types.iter().map(|it| it.name()).collect();
                 let line = serde_json::json!({
+                    "matches": of_this.map(|(matches, _)| matches), "late": of_this.map(|(_, late)| late),
                     "id": rule.id, "title": rule.title.text, "severity": rule.severity, "tags": rule.tags, "event_types": types,
                     "description": rule.description, "enabled": rule.is_enabled, "live": rule.is_live, "file": rule.file,
                 });

@@ -1,7 +1,7 @@
 //! Reading the file, and checking what types cannot.
 
 use super::expand::expand;
-use super::schema::{Config, ListConfig, SourceConfig};
+use super::schema::{Config, LATE_SECS, ListConfig, SourceConfig};
 use crate::filter::{Filter, Lists};
 use crate::sources::k8s_webhook;
 use std::collections::HashSet;
@@ -108,6 +108,15 @@ pub fn check(config: &Config) -> Result<(), String> {
     for source in &config.sources {
         for filter in source.drop() {
             Filter::new(filter, &lists).map_err(|error| format!("source `{}`, drop: {error}", source.name()))?;
+        }
+    }
+    if let Some(rules) = &config.rules {
+        let (late, wait) = (rules.late_max_secs, rules.first_seen_wait_secs);
+        if !LATE_SECS.contains(&late) {
+            return Err(format!("rules.late_max_secs is {late}, must be {} to {}", LATE_SECS.start(), LATE_SECS.end()));
+        }
+        if wait > late {
+            return Err(format!("rules.first_seen_wait_secs is {wait}, must be at most rules.late_max_secs, {late}"));
         }
     }
     if config.retention_hours == 0 {

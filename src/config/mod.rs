@@ -5,4 +5,4 @@ mod load;
 mod schema;
 
 pub use load::{ConfigError, check, example, load, log_level, read_list, restart_with};
-pub use schema::{AccountConfig, AdminConfig, Config, ListConfig, SourceConfig};
+pub use schema::{AccountConfig, AdminConfig, Config, ListConfig, RulesConfig, SourceConfig};

@@ -71,6 +71,25 @@ pub struct RulesConfig {
     /// Whether the rules that come with the program run.
     #[serde(default = "yes")]
     pub builtin: bool,
+    /// How late an event may come and be sure to count in a rule with a state, seconds, 60 to 2,592,000 (30 days): state
+    /// is kept for the rule's window and this long. What comes later is counted as late.
+    #[serde(default = "late_max_secs")]
+    pub late_max_secs: u64,
+    /// How long what is seen for the first time waits for earlier events that come late, seconds; 0 tells it at once, and
+    /// then tells it again should an earlier one come.
+    #[serde(default = "first_seen_wait_secs")]
+    pub first_seen_wait_secs: u64,
+}
+
+/// The shortest and the longest lateness, seconds.
+pub(super) const LATE_SECS: std::ops::RangeInclusive<u64> = 60..=2_592_000;
+
+fn late_max_secs() -> u64 {
+    6 * 3_600
+}
+
+fn first_seen_wait_secs() -> u64 {
+    20 * 60
 }
 
 /// Where suppressions are.

@@ -81,6 +81,12 @@ impl Op {
     }
 }
 
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A path to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Path(pub Vec<Segment>);
@@ -201,7 +207,7 @@ impl fmt::Display for Value {
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nocase = if self.nocase { " nocase" } else { "" };
-        write!(f, "{} {}{nocase} {}", self.path, self.op.name(), self.value)
+        write!(f, "{} {}{nocase} {}", self.path, self.op, self.value)
     }
 }
 

@@ -28,6 +28,15 @@ pub(super) enum Ordinal {
     Real(f64),
 }
 
+impl std::fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(whole) => write!(f, "{whole}"),
+            Self::Real(real) => write!(f, "{real}"),
+        }
+    }
+}
+
 impl Ordinal {
     pub(super) fn of(text: &str) -> Option<Self> {
         if let Ok(whole) = text.parse() {

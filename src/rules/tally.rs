@@ -207,7 +207,7 @@ impl Tally {
 
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.groups.iter().all(HashMap::is_empty) && self.hidden.iter().all(|(n, _)| *n == 0)
+        self.matches.iter().all(|n| *n == 0) && self.hidden.iter().all(|(n, _)| *n == 0)
     }
 
     /// The values that matches name by number.

@@ -1,7 +1,7 @@
 //! Alerts as people see them: listed, and dismissed.
 
-use super::{StoreError, evidence};
-use rusqlite::params;
+use super::{Store, StoreError, evidence};
+use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -132,4 +132,22 @@ pub fn suppression_hits(dir: &Path) -> Result<HashMap<String, (u64, i64)>, Store
     let mut query = db.prepare("SELECT id, hits, last_ms FROM suppression_hits")?;
     let rows = query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How often each rule matched, and how many of these matches came too late for its state; by the rule's id.
+pub fn rule_counts(dir: &Path) -> Result<HashMap<String, (u64, u64)>, StoreError> {
+    counts(&super::quarantine::reader(dir)?)
+}
+
+fn counts(db: &Connection) -> Result<HashMap<String, (u64, u64)>, StoreError> {
+    let mut query = db.prepare_cached("SELECT id, matches, late FROM rule_counts")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+impl Store {
+    /// As [`rule_counts`], of this store.
+    pub async fn rule_counts(&self) -> Result<HashMap<String, (u64, u64)>, StoreError> {
+        self.ask(counts).await
+    }
 }

@@ -4,7 +4,7 @@
 //! the same in whatever order events arrive, and a crash changes nothing. Events are named, not kept: they are stored
 //! in the same commit, and `evidence` makes whole copies of those that an alert shows.
 
-use super::{StoreError, evidence};
+use super::{Lateness, StoreError, evidence};
 use crate::event::EventId;
 use crate::rules::{
     Alert, Bucket, EVENTS_MAX, Group, Kept, Match, Rule, RuleSet, TROUBLE_WINDOW_MS, Tally, Title, Trigger, Trouble, decide, tidy,
@@ -12,10 +12,6 @@ use crate::rules::{
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::{BTreeSet, HashMap};
 
-/// How late an event may come and still count in a stateful rule, ms.
-pub(super) const LATE_MS: i64 = 6 * 3_600_000;
-/// How long what is seen for the first time waits for earlier events that come late, ms.
-const FIRST_SEEN_WAIT_MS: i64 = 20 * 60_000;
 /// How long alerts are kept, ms: 365 days.
 const ALERT_MS: i64 = 365 * 86_400_000;
 /// Matches of one rule and aggregate values that are kept; further ones do not count.
@@ -34,11 +30,12 @@ CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, rule TEXT NOT NULL, aggr
   dismiss_reason TEXT, dismiss_text TEXT, assignee TEXT, notes TEXT NOT NULL DEFAULT '[]');
 CREATE INDEX IF NOT EXISTS alerts_rule ON alerts (rule, aggregates, bucket, generation);
 CREATE INDEX IF NOT EXISTS alerts_last ON alerts (last_ms);
+CREATE TABLE IF NOT EXISTS rule_counts (id TEXT PRIMARY KEY, matches INTEGER NOT NULL, late INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS suppression_hits (id TEXT PRIMARY KEY, hits INTEGER NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 /// Records what rules matched in a commit, and raises or extends the alerts that follow.
-pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64) -> Result<(), StoreError> {
+pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, lateness: Lateness, now: i64) -> Result<(), StoreError> {
     if tally.is_empty() {
         return Ok(());
     }
@@ -48,13 +45,20 @@ pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64
         )?
         .execute(params![it.id, hits, last])?;
     }
+    for (n, matches) in tally.matches.iter().enumerate().filter(|(_, it)| **it > 0) {
+        count(tx, &set.rules[n].id, *matches, 0)?;
+    }
     let values = tally.values();
     for (n, aggregates, group) in tally.into_groups() {
         let of = Of { tx, rule: &set.rules[n], key: to_json(&aggregates), aggregates: &aggregates, now };
+        let late = late(of.rule, &group, now - lateness.max_ms);
+        if late > 0 {
+            count(tx, &of.rule.id, 0, late)?;
+        }
         match of.rule.trigger {
             Trigger::Each => of.each(&group)?,
-            Trigger::FirstSeen(..) => {
-                of.remember(&group, &values, Some(now + FIRST_SEEN_WAIT_MS))?;
+            Trigger::FirstSeen(..) if lateness.first_seen_ms > 0 => {
+                of.remember(&group, &values, Some(now + lateness.first_seen_ms))?;
             }
             _ => {
                 let id = of.remember(&group, &values, None)?;
@@ -64,6 +68,21 @@ pub(super) fn record(tx: &Transaction<'_>, set: &RuleSet, tally: Tally, now: i64
         }
     }
     Ok(())
+}
+
+fn count(tx: &Transaction<'_>, rule: &str, matches: u64, late: u64) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO rule_counts VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET matches = matches + ?2, late = late + ?3",
+    )?
+    .execute(params![rule, matches, late])?;
+    Ok(())
+}
+
+/// Matches for which what they would count with may be forgotten: they are older than the rule's window and the lateness.
+/// They count with what there is.
+fn late(rule: &Rule, group: &Group, before: i64) -> u64 {
+    let keys = group.matches.iter().filter(|it| it.time < before - rule.window_ms).map(|it| it.key);
+    keys.collect::<BTreeSet<u128>>().len() as u64
 }
 
 /// Raises or extends the alert of a trouble; `what` stands behind its title.
@@ -95,7 +114,7 @@ pub(super) fn raise_group(
 }
 
 /// Decides what was seen for the first time long enough ago, and forgets what no window needs any more.
-pub(super) fn upkeep(tx: &Transaction<'_>, set: &RuleSet, now: i64) -> Result<(), StoreError> {
+pub(super) fn upkeep(tx: &Transaction<'_>, set: &RuleSet, lateness: Lateness, now: i64) -> Result<(), StoreError> {
     let due: Vec<(i64, String, String)> = tx
         .prepare_cached(
             "SELECT DISTINCT g.id, g.rule, g.aggregates FROM group_matches m JOIN rule_groups g ON g.id = m.rule_group
@@ -121,7 +140,7 @@ pub(super) fn upkeep(tx: &Transaction<'_>, set: &RuleSet, now: i64) -> Result<()
             Trigger::FirstSeen(_, history_ms) => (*history_ms).max(rule.window_ms),
             _ => 2 * rule.window_ms,
         };
-        let before = now - kept_ms - LATE_MS;
+        let before = now - kept_ms - lateness.max_ms;
         tx.prepare_cached(
             "DELETE FROM group_matches WHERE rule_group IN (SELECT id FROM rule_groups WHERE rule = ?1)
              AND added_ms < ?2 AND time < ?2 AND due_ms IS NULL",

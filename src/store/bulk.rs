@@ -296,7 +296,7 @@ impl Committer {
         for (intake, verdict) in session.taken.iter().zip(&session.verdicts) {
             record(&tx, intake, verdict, session.now)?;
         }
-        std::mem::take(&mut session.tallies).record(&tx, session.now)?;
+        std::mem::take(&mut session.tallies).record(&tx, self.shared.options.lateness, session.now)?;
         tx.commit()?;
         // From here on the deliveries are stored, whatever else fails: the files are found in tmp/ too.
         self.ids.name_runs();

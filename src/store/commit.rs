@@ -329,7 +329,7 @@ impl Committer {
         for (intake, verdict) in group.iter().zip(verdicts) {
             record(&tx, intake, verdict, now)?;
         }
-        tallies.record(&tx, now)?;
+        tallies.record(&tx, self.shared.options.lateness, now)?;
         tx.commit()?;
         self.shared.disk.reached(CrashPoint::StateCommitted).map_err(StoreError::at(&self.shared.layout.dir))
     }

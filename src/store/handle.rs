@@ -43,8 +43,25 @@ pub struct StoreOptions {
     pub merge_segments: usize,
     /// The rules whose matches become alerts.
     pub rules: Arc<Current<RuleSet>>,
+    /// How long rules wait for what comes late.
+    pub lateness: Lateness,
     /// How often the committer looks after age, retention and trash, when nothing comes.
     pub tick: Duration,
+}
+
+/// How long rules with a state wait for what comes late (FILTER.md, Time).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lateness {
+    /// So late an event may come and be sure to count, ms.
+    pub max_ms: i64,
+    /// So long what is seen for the first time waits for earlier events, ms.
+    pub first_seen_ms: i64,
+}
+
+impl Default for Lateness {
+    fn default() -> Self {
+        Self { max_ms: 6 * 3_600_000, first_seen_ms: 20 * 60_000 }
+    }
 }
 
 impl StoreOptions {
@@ -60,6 +77,7 @@ impl StoreOptions {
             rush_bytes: 4 << 20,
             merge_segments: 32,
             rules: Arc::default(),
+            lateness: Lateness::default(),
             tick: Duration::from_millis(500),
         }
     }

@@ -34,13 +34,13 @@ mod state;
 mod tallies;
 mod upkeep;
 
-pub use alert_list::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_alerts, note_alert, suppression_hits};
+pub use alert_list::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_alerts, note_alert, rule_counts, suppression_hits};
 pub use backup::backup;
 pub use batch::{Batch, BatchRow};
 pub use bulk::{Answer, Bulk};
 pub use disk::{CrashPoint, Disk, DiskFile, RealDisk};
 pub use error::StoreError;
-pub use handle::{Store, StoreOptions};
+pub use handle::{Lateness, Store, StoreOptions};
 pub use intake::{Counts, Intake, Parked, Verdict};
 pub use quarantine::{Quarantined, drop_quarantined, due_now, list_quarantine};
 pub use search::{Hit, SearchOptions, search};

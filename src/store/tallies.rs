@@ -1,7 +1,7 @@
 //! What the events of a commit are to alerts: matches by the set of rules that found them (two sets while a new one takes
 //! over), and what is wrong with the events themselves.
 
-use super::{Batch, StoreError, alerts};
+use super::{Batch, Lateness, StoreError, alerts};
 use crate::event::{Col, Flags, Row};
 use crate::rules::{Group, Kept, RuleSet, TROUBLE_WINDOW_MS, Tally, Trouble};
 use rusqlite::Transaction;
@@ -52,12 +52,12 @@ impl Tallies {
     }
 
     /// Writes what follows into the commit.
-    pub(super) fn record(self, tx: &Transaction<'_>, now: i64) -> Result<(), StoreError> {
+    pub(super) fn record(self, tx: &Transaction<'_>, lateness: Lateness, now: i64) -> Result<(), StoreError> {
         for (set, tally) in self.sets {
             for (n, overflow) in tally.overflow.iter().enumerate().filter(|(_, it)| **it > 0) {
                 alerts::raise(tx, Trouble::RuleOverflow, &[set.rules[n].id.clone()], "", (*overflow, now))?;
             }
-            alerts::record(tx, &set, tally, now)?;
+            alerts::record(tx, &set, tally, lateness, now)?;
         }
         for ((trouble, aggregates), group) in self.flagged {
             alerts::raise_group(tx, trouble, &aggregates, &group, now)?;

@@ -293,7 +293,7 @@ impl Committer {
             tx.execute("DELETE FROM segments WHERE seq = ?1", [segment.seq])?;
         }
         state::forget_old_objects(&tx, now)?;
-        alerts::upkeep(&tx, &self.shared.options.rules.get(), now)?;
+        alerts::upkeep(&tx, &self.shared.options.rules.get(), self.shared.options.lateness, now)?;
         tx.commit()?;
         if !expired.is_empty() {
             self.shared.disk.reached(CrashPoint::RetentionCommitted).map_err(StoreError::at(&self.shared.layout.dir))?;

@@ -86,6 +86,20 @@ fn filters_find_the_events_that_they_name() {
     assert!(n > 40, "only {n} cases");
 }
 
+/// Filters, and which of their tests `explained.json` passes; the answers are written by `PLANEWATCH_BLESS=1`.
+#[test]
+fn explanations_are_as_they_were_looked_at() {
+    let path = "tests/data/filter/explain.txt";
+    let event = root().join("tests/data/filter/explained.json");
+    let golden = fs::read_to_string(root().join(path)).unwrap();
+    let mut text = String::new();
+    for filter in golden.lines().filter_map(|line| line.strip_prefix("> ")) {
+        let said = output(&["explain", filter, "--file", event.to_str().unwrap()]);
+        writeln!(text, "> {filter}\n{}", stdout(&said)).unwrap();
+    }
+    compare(path, &text);
+}
+
 /// Filters that cannot be used, and what is said of each; the messages are written by `PLANEWATCH_BLESS=1`.
 #[test]
 fn every_error_of_a_filter_is_as_it_was_looked_at() {

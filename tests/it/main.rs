@@ -19,6 +19,7 @@ mod kills;
 mod kube_audit;
 mod kube_secrets;
 mod kube_webhook;
+mod lateness;
 mod merge;
 mod queue;
 mod reload;

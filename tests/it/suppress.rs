@@ -135,3 +135,50 @@ fn an_alert_is_given_to_a_person_and_noted() {
     let (code, _, error) = alerts(&["note", "no-such", "x", "--by", "ada"]);
     assert!(code == 1 && error.contains("there is no alert no-such"), "{error}");
 }
+
+#[test]
+fn a_person_sees_which_test_of_a_rule_an_event_fails() {
+    let app = app();
+    app.file("more/c.yaml", rule("rule-c", "eventName = \"A\"", "suppressions: ['ip = \"192.0.2.1\"']\n"));
+    let explain = |args: &[&str]| run(&app, &[&["explain"], args].concat());
+    let of_rule = |id: &str, event: &str| {
+        let (code, out, error) = explain(&[
+            "--rule",
+            id,
+            "--rules",
+            "DIR/rules",
+            "--rules",
+            "DIR/more",
+            "--list",
+            "people=DIR/people.txt",
+            "--id",
+            event,
+            "--data-dir",
+            "DIR/data",
+            "--output",
+            "json",
+        ]);
+        assert_eq!(code, 0, "{error}");
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let said = of_rule("rule-b", "event-0");
+    let tests = said["filter"].as_array().unwrap();
+    assert_eq!((&said["matches"], tests.len()), (&json!(false), 3), "{said}");
+    assert_eq!(tests[1], json!({"depth": 1, "holds": false, "what": "eventName = \"B\"", "values": ["A"]}));
+    assert_eq!((&tests[2]["holds"], &tests[2]["values"]), (&json!(true), &json!(["alice"])));
+    // Every fourth event comes from the address that the rule does not count.
+    assert_eq!((&of_rule("rule-c", "event-0")["matches"], &of_rule("rule-c", "event-2")["matches"]), (&json!(false), &json!(true)));
+    let (code, out, _) = explain(&["eventName = \"A\"", "--id", "event-0", "--data-dir", "DIR/data"]);
+    assert!(code == 0 && out.contains("\nmatches\n  yes eventName"), "{out}");
+    for (args, wanted) in [
+        (&["eventName = \"A\"", "--id", "event-99", "--data-dir", "DIR/data"][..], "no stored event has the id `event-99`"),
+        (&["eventName == \"A\"", "--id", "event-0", "--data-dir", "DIR/data"], "is not an operator"),
+        (&["--rule", "rule-x", "--id", "event-0", "--data-dir", "DIR/data"], "no rule has the id `rule-x`"),
+        (&["eventName = \"A\"", "--id", "event-0"], "--data-dir"),
+        (&["eventName = \"A\""], "<--file"),
+        (&["eventName = \"A\"", "--file", "DIR/no-such-file"], "no-such-file"),
+    ] {
+        let (code, _, error) = explain(args);
+        assert!(code != 0 && error.contains(wanted), "{args:?}: {code} {error}");
+    }
+}
