@@ -29,7 +29,9 @@ fn objects(text: &str) -> Vec<String> {
 /// Which of some records match a filter.
 fn matching(records: &[String], filter: &Filter) -> Vec<bool> {
     let (mut scratch, mut said) = (Scratch::default(), Vec::new());
-    records.iter().for_each(|text| each_event(text, |event| said.push(filter.matches(event, &mut scratch))));
+    for text in records {
+        each_event(text, |event| said.push(filter.matches(event, &mut scratch)));
+    }
     assert_eq!(said.len(), records.len());
     said
 }

@@ -10,7 +10,7 @@ fn rule(id: &str, more: &str) -> String {
 }
 
 /// Five events from ten hours ago, under these settings of `rules`.
-fn app(settings: Value) -> TestApp {
+fn app(settings: &Value) -> TestApp {
     let app = TestApp::new().folder("in");
     app.file("rules/each.yaml", rule("each", ""));
     app.file("rules/many.yaml", rule("many", "threshold: 3\n"));
@@ -44,7 +44,7 @@ fn counts(app: &TestApp) -> Vec<(String, u64, u64)> {
 
 #[test]
 fn matches_past_the_lateness_are_counted_and_still_alert() {
-    let app = app(json!({}));
+    let app = app(&json!({}));
     // What is first seen waits; a rule in shadow counts, and keeps no state that anything could come too late for.
     assert_eq!(alerts(&app), ["each", "many"]);
     let expected = [("each", 5, 0), ("many", 5, 5), ("new", 5, 5), ("shadow", 5, 0)];
@@ -62,7 +62,7 @@ fn matches_past_the_lateness_are_counted_and_still_alert() {
 
 #[test]
 fn lateness_is_configured_and_what_is_first_seen_can_be_told_at_once() {
-    let app = app(json!({"late_max_secs": 86_400, "first_seen_wait_secs": 0}));
+    let app = app(&json!({"late_max_secs": 86_400, "first_seen_wait_secs": 0}));
     assert_eq!(alerts(&app), ["each", "many", "new"]);
     assert!(counts(&app).iter().all(|(_, matches, late)| (*matches, *late) == (5, 0)), "{:?}", counts(&app));
     let check = |settings: Value| {
