@@ -20,6 +20,7 @@ struct Hunter<'h> {
     native: &'h Native,
     scratch: Scratch,
     found: Vec<Found>,
+    hits: Vec<Hit>,
 }
 
 /// Where a native record names itself.
@@ -34,16 +35,16 @@ impl Visitor for Hunter<'_> {
         if self.found.is_empty() {
             return;
         }
-        let json = self.tally.map(|_| shared_json(event));
         let found = std::mem::take(&mut self.found);
-        for rule in found.iter().filter(|it| it.hidden_by.is_none()).map(|it| it.rule) {
-            match self.tally {
-                Some(tally) => {
-                    let hit = Hit::new(self.set, rule, event, json.as_ref(), &mut self.scratch);
-                    tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.set, &hit);
-                }
-                None => self.write_match(rule, event, out),
+        let rules = found.iter().filter(|it| it.hidden_by.is_none()).map(|it| it.rule);
+        match self.tally {
+            Some(tally) => {
+                let json = shared_json(event);
+                self.hits.extend(rules.map(|rule| Hit::new(self.set, rule, event, Some(&json), &mut self.scratch)));
+                let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                self.hits.drain(..).for_each(|hit| tally.add(self.set, &hit));
             }
+            None => rules.for_each(|rule| self.write_match(rule, event, out)),
         }
         self.found = found;
     }
@@ -85,6 +86,7 @@ pub(super) fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         native: &native,
         scratch: Scratch::default(),
         found: Vec::new(),
+        hits: Vec::new(),
     })?;
     if !args.matches {
         let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +120,7 @@ pub(super) fn finish(tally: Tally, set: &RuleSet, output: Output, records: u64, 
         if failed.is_ok() {
             failed = out.write_all(&line);
         }
-    });
+    })?;
     failed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     if output == Output::Text {
         term::say(&format!("{} rules over {records} records", set.rules.len()));

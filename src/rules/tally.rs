@@ -3,10 +3,12 @@
 use super::alert::Alert;
 use super::rule::{Rule, Trigger};
 use super::set::RuleSet;
+use super::spool::{Spool, Spooled};
 use super::window::{self, Match, tidy};
 use crate::event::{Col, EventId, EventType, Row, Val, write_json};
 use crate::filter::{Field, Scratch};
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 /// Events that an alert keeps whole: the latest.
@@ -23,7 +25,7 @@ pub struct Hit {
     aggregates: Vec<String>,
     of: Match,
     values: Vec<String>,
-    title: String,
+    title: Arc<str>,
     event: EventId,
     json: Option<Arc<str>>,
 }
@@ -38,9 +40,9 @@ pub struct Kept {
     /// The event.
     pub event: EventId,
     /// The rule's title with its values.
-    pub title: String,
+    pub title: Arc<str>,
     /// The event as JSON, where it is not to be found in a store.
-    pub json: Option<Arc<str>>,
+    pub json: Option<Spooled>,
 }
 
 /// What one window of one set of aggregate values holds.
@@ -69,7 +71,12 @@ impl Bucket {
     fn keep(&mut self, order: (i64, u128), kept: impl FnOnce() -> Kept) {
         let at = self.latest.partition_point(|it| (it.time, it.key) > order);
         if at < EVENTS_MAX {
-            self.latest.insert(at, kept());
+            let mut it = kept();
+            // Most have one title.
+            if let Some(same) = self.latest.first().filter(|other| other.title == it.title) {
+                it.title = Arc::clone(&same.title);
+            }
+            self.latest.insert(at, it);
             self.latest.truncate(EVENTS_MAX);
         }
     }
@@ -83,7 +90,7 @@ pub struct Group {
     /// All of them, where the rule has a state.
     pub matches: Vec<Match>,
     /// What they would show, by time and what counts once, where a store decides later.
-    pub shown: HashMap<(i64, u128), (EventId, String)>,
+    pub shown: HashMap<(i64, u128), (EventId, Arc<str>)>,
 }
 
 /// All matches of a hunt.
@@ -97,6 +104,7 @@ pub struct Tally {
     pub overflow: Vec<u64>,
     /// Matches that a suppression hid and the time of the last, by its number.
     pub hidden: Vec<(u64, i64)>,
+    spool: Spool,
 }
 
 impl Hit {
@@ -114,7 +122,7 @@ impl Hit {
             aggregates,
             of: Match { time: time_of(event), key: request(event, scratch), steps, value: 0 },
             values,
-            title: it.title.of(event, scratch),
+            title: it.title.of(event, scratch).into(),
             event: event.id(),
             json: json.cloned(),
         }
@@ -158,6 +166,7 @@ impl Tally {
             matches: vec![0; n],
             overflow: vec![0; n],
             hidden: vec![(0, i64::MIN); set.suppressions.len()],
+            spool: Spool::default(),
         }
     }
 
@@ -182,8 +191,11 @@ impl Tally {
         }
         let group = groups.entry(hit.aggregates.clone()).or_default();
         let bucket = group.buckets.entry(hit.of.time.div_euclid(rule.window_ms)).or_default();
-        let kept = || Kept { time: hit.of.time, key: hit.of.key, event: hit.event, title: hit.title.clone(), json: hit.json.clone() };
-        bucket.add((hit.of.time, hit.of.key), kept);
+        let (time, key) = (hit.of.time, hit.of.key);
+        bucket.add((time, key), || {
+            let json = hit.json.as_ref().and_then(|it| self.spool.keep(it));
+            Kept { time, key, event: hit.event, title: Arc::clone(&hit.title), json }
+        });
         if matches!(rule.trigger, Trigger::Each) {
             return;
         }
@@ -225,11 +237,14 @@ impl Tally {
         all
     }
 
-    /// All alerts, in the order of rules, aggregate values and time.
-    pub fn finish(self, set: &RuleSet, each: &mut dyn FnMut(&Alert)) {
+    /// All alerts, in the order of rules, aggregate values and time. An error: the file that holds their events failed.
+    pub fn finish(mut self, set: &RuleSet, each: &mut dyn FnMut(&Alert)) -> io::Result<()> {
+        let mut spool = std::mem::take(&mut self.spool);
+        spool.close()?;
         for (n, aggregates, group) in self.into_groups() {
-            alerts(&set.rules[n], &aggregates, group, each);
+            alerts(&set.rules[n], &aggregates, group, &spool, each)?;
         }
+        Ok(())
     }
 }
 
@@ -258,12 +273,12 @@ pub fn decide(rule: &Rule, matches: &[Match]) -> BTreeMap<i64, Vec<usize>> {
     by_bucket
 }
 
-fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn FnMut(&Alert)) {
+fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, spool: &Spool, each: &mut dyn FnMut(&Alert)) -> io::Result<()> {
     if matches!(rule.trigger, Trigger::Each) {
         for (at, bucket) in &group.buckets {
-            each(&alert(rule, aggregates, *at, (bucket.count, bucket.first, bucket.last), &bucket.latest));
+            each(&alert(rule, aggregates, *at, (bucket.count, bucket.first, bucket.last), &bucket.latest, spool)?);
         }
-        return;
+        return Ok(());
     }
     tidy(&mut group.matches);
     let matches = &group.matches;
@@ -277,15 +292,23 @@ fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, each: &mut dyn F
         let buckets = group.buckets.range(at - 1..=at).map(|(_, bucket)| bucket).rev();
         let counts = |it: &&Kept| keys.binary_search(&it.key).is_ok();
         let latest: Vec<Kept> = buckets.flat_map(|it| &it.latest).filter(counts).take(EVENTS_MAX).cloned().collect();
-        each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &latest));
+        each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &latest, spool)?);
     }
+    Ok(())
 }
 
-fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64, i64, i64), latest: &[Kept]) -> Alert {
-    Alert {
+fn alert(
+    rule: &Rule,
+    aggregates: &[String],
+    at: i64,
+    (count, first, last): (u64, i64, i64),
+    latest: &[Kept],
+    spool: &Spool,
+) -> io::Result<Alert> {
+    Ok(Alert {
         id: Alert::id_of(rule, aggregates, at, 0),
         rule_id: rule.id.clone(),
-        title: latest.first().map_or_else(|| rule.title.text.clone(), |it| it.title.clone()),
+        title: latest.first().map_or_else(|| rule.title.text.clone(), |it| it.title.to_string()),
         severity: rule.severity,
         tags: rule.tags.clone(),
         window_start: at * rule.window_ms,
@@ -294,6 +317,6 @@ fn alert(rule: &Rule, aggregates: &[String], at: i64, (count, first, last): (u64
         last_event_time: last,
         count,
         aggregates: rule.aggregates.iter().map(|it| it.path.clone()).zip(aggregates.iter().cloned()).collect(),
-        events: latest.iter().filter_map(|it| it.json.as_deref()).map(str::to_owned).collect(),
-    }
+        events: latest.iter().filter_map(|it| it.json.as_ref()).map(|it| spool.read(it)).collect::<Result<_, _>>()?,
+    })
 }

@@ -43,7 +43,7 @@ impl Tallies {
         let aggregates = cols.iter().map(|col| event.val(*col).text().unwrap_or("").to_owned()).collect();
         let (time, id) = (batch.event_times[row], batch.ids[row]);
         let bucket = self.flagged.entry((trouble, aggregates)).or_default().buckets.entry(time.div_euclid(TROUBLE_WINDOW_MS)).or_default();
-        bucket.add((time, id.0), || Kept { time, key: id.0, event: id, title: trouble.title().to_owned(), json: None });
+        bucket.add((time, id.0), || Kept { time, key: id.0, event: id, title: trouble.title().into(), json: None });
     }
 
     /// How many matches there are: each takes memory until the commit.

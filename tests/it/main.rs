@@ -8,6 +8,7 @@ mod directory;
 mod filter_property;
 mod generated;
 mod host;
+mod hunt;
 mod identity;
 mod k8s_log;
 mod k8s_log_forward;
