@@ -108,6 +108,11 @@ impl Reload {
     /// Until it is told to stop.
     pub(super) async fn run(mut self, told: Told, mut stop: watch::Receiver<bool>) {
         self.show(&told);
+        if let Some(problem) = self.known.first() {
+            let what = format!("{}: {}", problem.file.display(), problem.what);
+            told.health.note(RULES, Some(format!("{} did not load, the others run: {what}", self.known.len())));
+            trouble(&told, &what).await;
+        }
         loop {
             self.announce_ends(&told).await;
             tokio::select! {
@@ -144,7 +149,8 @@ impl Reload {
         self.rules.set(loaded.rules);
         self.drops.set(loaded.drops);
         told.metrics.add(&metrics::RELOADS, RULES, "taken", 1.0);
-        told.health.note(RULES, None);
+        let left = self.known.len();
+        told.health.note(RULES, (left > 0).then(|| format!("{left} did not load, the others run")));
         self.show(told);
     }
 
@@ -152,8 +158,7 @@ impl Reload {
         tracing::error!("rules are not loaded anew, those from before run: {why}");
         told.metrics.add(&metrics::RELOADS, RULES, "refused", 1.0);
         told.health.note(RULES, Some(format!("not loaded anew, those from before run: {why}")));
-        let file = why.split(": ").next().unwrap_or("").to_owned();
-        raise(told, Trouble::RulesNotLoaded, vec![file], why.lines().next().unwrap_or("").to_owned()).await;
+        trouble(told, why).await;
     }
 
     fn show(&self, told: &Told) {
@@ -189,6 +194,15 @@ fn end_of(it: &Suppression, now: i64) -> Option<(i64, &'static str)> {
         1..=EXPIRES_SOON_MS => Some((at, "soon")),
         _ => None,
     }
+}
+
+/// The alert of a file that does not load. Its title is one line, and long paths would leave no room for the reason.
+async fn trouble(told: &Told, why: &str) {
+    let file = why.split(": ").next().unwrap_or("");
+    let name = Path::new(file).file_name().map_or(file.into(), |it| it.to_string_lossy());
+    let reason = why.strip_prefix(file).unwrap_or(why).trim_start_matches(": ");
+    let first: Vec<_> = reason.lines().map(str::trim).filter(|it| !it.is_empty()).take(2).collect();
+    raise(told, Trouble::RulesNotLoaded, vec![file.to_owned()], format!("{name}: {}", first.join(" "))).await;
 }
 
 /// Writes the alert of a trouble; when the store takes nothing, the log has it.

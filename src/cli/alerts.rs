@@ -1,11 +1,12 @@
 //! `alerts list|show|dismiss|assign|note`.
 
-use super::args::{AlertsCommand, Output};
+use super::args::{AlertsCommand, DismissReason, Output};
 use super::exit::{Exit, Failure};
 use super::term;
 use crate::clock::Clock;
 use crate::event::time;
-use crate::rules::severity_name;
+use crate::filter::Lists;
+use crate::rules::{Source, load, severity_name};
 use crate::store::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_alerts, note_alert};
 
 pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
@@ -32,6 +33,9 @@ pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
                 for (field, value) in &alert.aggregates {
                     term::print(format!("  {field} = {}\n", term::plain(&value.to_string())).as_bytes())?;
                 }
+                for line in people(&alert) {
+                    term::print(format!("  {}\n", term::plain(&line)).as_bytes())?;
+                }
                 for event in &alert.events {
                     term::print(format!("  {}\n", term::plain(event.get())).as_bytes())?;
                 }
@@ -39,7 +43,11 @@ pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         AlertsCommand::Dismiss { id, reason, text, by, data } => {
+            said("--by", &by)?;
             let text = text.unwrap_or_default();
+            if reason == DismissReason::Other {
+                said("--text", &text)?;
+            }
             let is_done = dismiss_alert(&data.dir()?, &id, reason.name(), &text, &by, Clock::system().now_ms())?;
             if !is_done {
                 return Err(Failure::new(Exit::Bad, format!("no open alert has the id {id}; `alerts list` shows them")));
@@ -49,11 +57,35 @@ pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
         }
         AlertsCommand::Assign { id, person, data } => known(&id, assign_alert(&data.dir()?, &id, person.as_deref())?, ""),
         AlertsCommand::Note { id, text, by, data } => {
+            said("--by", &by)?;
+            said("the note", &text)?;
             let now = time::format_ms(Clock::system().now_ms());
             let is_done = note_alert(&data.dir()?, &id, &format!("{now} {by}: {text}"))?;
             known(&id, is_done, &format!(", or it has {NOTES_MAX} notes"))
         }
     }
+}
+
+/// Nobody, and nothing, explains nothing to whoever looks later.
+fn said(what: &str, text: &str) -> Result<(), Failure> {
+    if text.trim().is_empty() {
+        return Err(Failure::new(Exit::Usage, format!("{what} is empty: say it, for whoever looks at the alert later")));
+    }
+    Ok(())
+}
+
+/// What the rule wants looked at, and what people did.
+fn people(alert: &StoredAlert) -> Vec<String> {
+    let mut lines = Vec::new();
+    let builtin = load(&[Source::Builtin], &Lists::default()).rules.into_iter().find(|it| it.id == alert.rule_id);
+    lines.extend(builtin.map(|it| it.description));
+    lines.extend(alert.assignee.as_ref().map(|it| format!("assigned to {it}")));
+    lines.extend(alert.notes.iter().map(|it| format!("note {it}")));
+    if let (Some(at), Some(by)) = (alert.dismissed_at, &alert.dismissed_by) {
+        let text = alert.dismiss_reason_text.as_deref().filter(|it| !it.is_empty()).map_or(String::new(), |it| format!(": {it}"));
+        lines.push(format!("dismissed {} by {by}, {}{text}", time::format_ms(at), alert.dismiss_reason.as_deref().unwrap_or("")));
+    }
+    lines
 }
 
 /// Done, unless there is no such alert.

@@ -155,6 +155,11 @@ pub(super) enum RulesCommand {
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
+    /// Prints the file of a rule, also of one that is built in: to be copied and changed.
+    Show {
+        /// Its id.
+        id: String,
+    },
     /// Says which rules do not load, lack a test of either kind, a description or ATT&CK tags.
     Lint,
     /// Runs the tests that rules bring.

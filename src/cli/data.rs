@@ -36,6 +36,14 @@ impl DataArgs {
         }
     }
 
+    /// The folders with suppressions, where a configuration names them.
+    pub(super) fn suppressions(&self) -> Result<Vec<PathBuf>, Failure> {
+        match &self.config {
+            Some(config) => Ok(crate::config::load(config)?.suppressions.map(|it| it.directories).unwrap_or_default()),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The lookup lists, where a configuration names them.
     pub(super) fn lists(&self) -> Result<crate::filter::Lists, Failure> {
         match &self.config {

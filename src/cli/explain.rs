@@ -63,7 +63,7 @@ fn asked(args: &ExplainArgs) -> Result<Asked, Failure> {
     let of_filter = |filter| Asked { filter, suppressions: Vec::new(), types: None, output: args.output };
     match (&args.rule, &args.filter) {
         (Some(id), _) => {
-            let loaded = rules::load(&args.rules, &lists);
+            let loaded = rules::load(&args.rules, &lists)?;
             rules::report(&loaded.problems);
             let rule = loaded.rules.into_iter().find(|it| it.id == *id);
             let rule = rule.ok_or_else(|| Failure::new(Exit::Usage, format!("no rule has the id `{id}`; `rules list` shows them")))?;

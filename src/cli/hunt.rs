@@ -67,7 +67,10 @@ impl Hunter<'_> {
 
 pub(super) fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
     let lists = super::data::named_lists(&args.lists)?;
-    let loaded = rules::load(&args.rules, &lists);
+    let loaded = rules::load(&args.rules, &lists)?;
+    for path in &args.suppressions {
+        rules::is_there("--suppressions", path, "a folder or file")?;
+    }
     rules::report(&loaded.problems);
     let (suppressions, bad) = load_suppressions(&args.suppressions, &lists);
     rules::report(&bad);
@@ -124,7 +127,8 @@ pub(super) fn finish(tally: Tally, set: &RuleSet, output: Output, records: u64, 
     failed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     if output == Output::Text {
         term::say(&format!("{} rules over {records} records", set.rules.len()));
-        for (n, alerts) in by_rule.iter().enumerate().filter(|(_, n)| **n > 0) {
+        // Those that matched and raised nothing are what one looks for when a rule is made.
+        for (n, alerts) in by_rule.iter().enumerate().filter(|(n, _)| matches[*n] > 0) {
             term::say(&format!("  {:<48} {alerts} alerts, {} matches", set.rules[n].id, matches[n]));
         }
         for (user, alerts) in by_user {

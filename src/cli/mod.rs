@@ -16,6 +16,7 @@ mod run;
 mod search;
 mod suppressions;
 mod term;
+mod test_rules;
 mod try_rules;
 
 use args::{Args, Command, ConfigCommand};

@@ -3,6 +3,7 @@
 use super::args::{AddArgs, Output, PreviewArgs};
 use super::exit::{Exit, Failure};
 use super::term;
+use crate::clock::Clock;
 use crate::event::{Col, Row};
 use crate::filter::{Filter, Lists, Scratch};
 use crate::rules::{Preview, end_ms, never_again};
@@ -24,7 +25,7 @@ pub(super) fn preview(args: &PreviewArgs, dir: Option<&Path>, lists: &Lists, out
         Output::Json => {
             let line = serde_json::json!({
                 "events": preview.events, "byUser": preview.users.by_value, "byAction": preview.actions.by_value,
-                "byRule": preview.rules.by_value, "byKind": preview.kinds.by_value, "advice": advice, "better": preview.better(),
+                "byRule": preview.rules.by_value, "byKind": preview.kinds.by_value, "advice": advice, "better": preview.better(&filter, &args.filter),
             });
             term::print(format!("{line}\n").as_bytes())?;
         }
@@ -59,7 +60,7 @@ fn look(dir: &Path, filter: Filter, rules: &[String]) -> Result<Preview, Failure
         let mut is_for = rules.is_empty();
         row.list(Col::RuleMatches, &mut |id| is_for |= rules.iter().any(|it| it == id));
         if is_for {
-            preview.add(row, &mut scratch);
+            preview.add(row, rules, &mut scratch);
         }
         true
     })?;
@@ -83,7 +84,10 @@ pub(super) fn add(args: &AddArgs, lists: &Lists) -> Result<Exit, Failure> {
         return Err(usage(format!("{why}; `suppressions preview` offers a better filter, --force saves this one")));
     }
     if let Some(expires) = &args.expires {
-        end_ms(expires).map_err(|what| usage(format!("--{what}")))?;
+        let at = end_ms(expires).map_err(|what| usage(format!("--{what}")))?;
+        if at <= Clock::system().now_ms() {
+            return Err(usage(format!("--expires {expires} is over: it would hide nothing")));
+        }
     }
     let mut text = String::new();
     let quoted = |it: &str| serde_json::to_string(it).unwrap_or_default();

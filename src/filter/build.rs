@@ -165,6 +165,7 @@ impl Field {
     pub fn new(path: &str) -> Result<Self, super::FilterError> {
         let expr = super::parse(&format!("{path} = null"))?;
         let super::Expr::Test(test) = expr else { return Err(super::FilterError::new(path, 0, "this is not a field")) };
+        super::sense::check_path(path, 0, &test.path)?;
         Ok(Self { path: path.to_owned(), targets: super::compile::targets(&test.path) })
     }
 

@@ -56,7 +56,7 @@ pub struct Filter {
     pub(super) root: Node,
 }
 
-static ALIASES: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
+static ALIASES: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::new(|| {
     let lines = include_str!("aliases.tsv").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once('\t')).map(|(alias, fields)| (alias, fields.split(' ').collect())).collect()
 });
@@ -280,7 +280,8 @@ impl Compiler<'_> {
             Value::List(name) => {
                 let Some(values) = self.lists.get(name) else {
                     let known = nearest(name, self.lists.keys().map(String::as_str)).map(|it| format!("did you mean `@{it}`?"));
-                    let suggestion = known.unwrap_or_else(|| "lists are named under `lists:` in the configuration".to_owned());
+                    let suggestion =
+                        known.unwrap_or_else(|| "name it under `lists:` in the configuration, or by --list NAME=FILE".to_owned());
                     return Err(FilterError::new(self.source, test.at, format!("there is no list `@{name}`")).suggest(Some(suggestion)));
                 };
                 for value in values {
@@ -328,6 +329,11 @@ impl Compiler<'_> {
             },
         })
     }
+}
+
+/// Names that stand for other fields.
+pub(super) fn aliases() -> impl Iterator<Item = &'static str> {
+    ALIASES.keys().copied()
 }
 
 /// Whether a name stands for other fields.

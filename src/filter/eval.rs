@@ -2,7 +2,7 @@
 
 use super::ast::{Op, Segment};
 use super::compile::{Check, Filter, Node, Target};
-use super::matcher::ordered;
+use super::matcher::{any_holds, ordered};
 use super::root::Root;
 use super::value::{Found, Ordinal};
 use crate::event::column::Kind;
@@ -64,7 +64,7 @@ pub(super) fn holds<R: Row>(node: &Node, row: &R, scratch: &mut Scratch) -> bool
                 let mut is_there = false;
                 any_value(targets, row, scratch, &mut |value| {
                     is_there = true;
-                    matchers.iter().any(|it| it.holds(value, *nocase))
+                    any_holds(matchers, value, *nocase)
                 }) || *or_null && !is_there
             }
             Check::Fields { others, op, nocase } => {

@@ -56,13 +56,25 @@ pub(super) enum Matcher {
     Scalar(Box<Matcher>),
 }
 
-impl Matcher {
-    pub(super) fn holds(&self, value: &Found<'_>, nocase: bool) -> bool {
-        if nocase {
-            let lower = Found::Text(value.text().to_lowercase().into());
-            let is_object = matches!(value, Found::Object(_));
-            return if is_object && self.is_equality() { false } else { self.holds(&lower, false) };
+/// Whether one of them holds for the value. Without regard to case it is folded once, for all of them.
+pub(super) fn any_holds(matchers: &[Matcher], value: &Found<'_>, nocase: bool) -> bool {
+    if nocase {
+        let lower = Found::Text(value.text().to_lowercase().into());
+        let is_object = matches!(value, Found::Object(_));
+        return matchers.iter().any(|it| !(is_object && it.is_equality()) && it.holds(&lower));
+    }
+    if let Found::Text(text) = value {
+        let is_folding = |it: &Matcher| matches!(it, Matcher::EqualNocase(_));
+        if !text.is_ascii() && matchers.len() > 1 && matchers.iter().all(is_folding) {
+            let lower = text.to_lowercase();
+            return matchers.iter().any(|it| matches!(it, Matcher::EqualNocase(text) if *text == lower));
         }
+    }
+    matchers.iter().any(|it| it.holds(value))
+}
+
+impl Matcher {
+    fn holds(&self, value: &Found<'_>) -> bool {
         match (self, value) {
             (Self::Equal(text), Found::Text(value)) => text == value,
             (Self::EqualNocase(text), Found::Text(value)) => {
@@ -77,7 +89,7 @@ impl Matcher {
             (Self::StartsWith(text), value) => value.text().starts_with(text.as_str()),
             (Self::EndsWith(text), value) => value.text().ends_with(text.as_str()),
             (Self::Regex(regex), value) => regex.is_match(value.text()),
-            (Self::Scalar(matcher), value) => !matches!(value, Found::Object(_)) && matcher.holds(value, nocase),
+            (Self::Scalar(matcher), value) => !matches!(value, Found::Object(_)) && matcher.holds(value),
             (Self::Equal(_) | Self::EqualNocase(_) | Self::Inside(..) | Self::Order(..), Found::Object(_)) => false,
         }
     }

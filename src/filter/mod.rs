@@ -24,5 +24,5 @@ pub use compile::{Filter, Lists, Required};
 pub use error::FilterError;
 pub use eval::Scratch;
 pub use explain::Explained;
-pub use many::{Group, Many};
+pub use many::Many;
 pub use parse::{FILTER_BYTES_MAX, LIST_VALUES_MAX, NESTING_MAX, parse};

@@ -1,7 +1,7 @@
 //! Tests that can never be true, and fields that nothing has: said when a filter is written, not found out when it is needed.
 
-use super::ast::{Op, Segment, Test, Value};
-use super::compile::{Target, is_alias};
+use super::ast::{Op, Path, Segment, Test, Value};
+use super::compile::{Target, aliases, is_alias};
 use super::error::{FilterError, nearest};
 use super::value::Ordinal;
 use crate::event::column::{COLUMNS, Kind};
@@ -9,12 +9,14 @@ use crate::event::{Col, EventType};
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-/// A name with so many letters may be a slip of another that differs in one; of a shorter one only the case is looked at.
+/// A name with so many letters may be a slip of another that differs in one.
 const LONG_NAME_CHARS: usize = 6;
+/// Of one that is shorter only a letter too many or too few, or two in the wrong order, where the longer has so many.
+const SHORT_NAME_CHARS: usize = 5;
 
 static FIELDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     let common = COLUMNS.iter().flat_map(|it| [it.path.split('.').next().unwrap_or(""), it.name]);
-    names(include_str!("fields.txt")).chain(common).chain(["timestamp"]).collect()
+    names(include_str!("fields.txt")).chain(common).chain(aliases()).collect()
 });
 
 /// Verbs of Kubernetes: their `action` is in lower case, and may be spelled as a call of AWS otherwise is.
@@ -83,8 +85,9 @@ const WORDS: &[(Col, &[&str])] = &[
 /// Refuses what cannot be meant.
 pub(super) fn check(source: &str, test: &Test, targets: &[Target]) -> Result<(), FilterError> {
     let error = |message: String, suggestion: Option<String>| Err(FilterError::new(source, test.at, message).suggest(suggestion));
-    if let Some((name, meant)) = slip(test) {
-        return error(format!("no event has a field `{name}`"), Some(format!("did you mean `{meant}`?")));
+    check_path(source, test.at, &test.path)?;
+    if let Value::Field(other) = &test.value {
+        check_path(source, test.at, other)?;
     }
     let [target] = targets else { return Ok(()) };
     for value in values(&test.value) {
@@ -95,19 +98,56 @@ pub(super) fn check(source: &str, test: &Test, targets: &[Target]) -> Result<(),
     Ok(())
 }
 
+/// Refuses a field that is nearly one that there is.
+pub(super) fn check_path(source: &str, at: usize, path: &Path) -> Result<(), FilterError> {
+    match slip(path) {
+        None => Ok(()),
+        Some((name, meant)) => {
+            let error = FilterError::new(source, at, format!("no event has a field `{name}`"));
+            Err(error.suggest(Some(format!("did you mean `{meant}`?"))))
+        }
+    }
+}
+
 /// The field's first name, where it is nearly one that there is, and that one.
-fn slip(test: &Test) -> Option<(&str, &'static str)> {
-    let Some(Segment::Name(name)) = test.path.0.first() else { return None };
-    if FIELDS.contains(name.as_str()) || test.path.dotted().is_some_and(|it| is_alias(&it)) {
+fn slip(path: &Path) -> Option<(&str, &'static str)> {
+    let Some(Segment::Name(name)) = path.0.first() else { return None };
+    if FIELDS.contains(name.as_str()) || path.dotted().is_some_and(|it| is_alias(&it)) {
         return None;
     }
     let mut near = FIELDS.iter().copied().filter(|it| it.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
-    if near.is_empty() && name.chars().count() >= LONG_NAME_CHARS {
-        near = FIELDS.iter().copied().filter(|it| it.len().abs_diff(name.len()) <= 1 && it.len() >= LONG_NAME_CHARS).collect();
-        near.retain(|it| super::error::distance(name, it) == 1);
+    if near.is_empty() {
+        near = FIELDS.iter().copied().filter(|it| is_near(name, it)).collect();
     }
     near.sort_unstable();
     Some((name, near.into_iter().next()?))
+}
+
+/// Whether one is the other with one slip of the hand.
+fn is_near(a: &str, b: &str) -> bool {
+    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    if long.len() - short.len() > 1 {
+        return false;
+    }
+    let is_one_off = super::error::distance(a, b) == 1;
+    if short.len() >= LONG_NAME_CHARS && is_one_off {
+        return true;
+    }
+    if long.len() < SHORT_NAME_CHARS || short.len() + 1 < SHORT_NAME_CHARS {
+        return false;
+    }
+    // One and several are two fields.
+    is_one_off && short.len() < long.len() && long.strip_suffix('s') != Some(short) || is_swapped(a, b)
+}
+
+/// Whether two letters that stand side by side changed places.
+fn is_swapped(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .position(|(x, y)| x != y)
+            .is_some_and(|at| a.get(at + 1).is_some() && a[at] == b[at + 1] && a[at + 1] == b[at] && a[at + 2..] == b[at + 2..])
 }
 
 /// The texts and numbers of a value.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub(super) enum Found<'v> {
     /// A text, or a number or boolean as it is spelled.
     Text(Cow<'v, str>),
-    /// An object, as it is spelled: there, but equal to nothing.
+    /// An object, as it reads: there, but equal to nothing.
     Object(&'v str),
 }
 

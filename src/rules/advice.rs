@@ -124,8 +124,8 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Counts an event that would be hidden.
-    pub fn add(&mut self, row: &impl Row, scratch: &mut Scratch) {
+    /// Counts an event of which a suppression would hide matches: of these rules, or where none is named, of all.
+    pub fn add(&mut self, row: &impl Row, rules: &[String], scratch: &mut Scratch) {
         self.events += 1;
         let event_type = row.event_type();
         let parsed = &mut self.parsed;
@@ -139,7 +139,11 @@ impl Preview {
             _ => text("action"),
         });
         self.kinds.add(kind_fields(event_type).iter().map(|it| text(it)).collect::<Vec<_>>().join(" "));
-        row.list(Col::RuleMatches, &mut |rule| self.rules.add(rule.to_owned()));
+        row.list(Col::RuleMatches, &mut |rule| {
+            if rules.is_empty() || rules.iter().any(|it| it == rule) {
+                self.rules.add(rule.to_owned());
+            }
+        });
         for path in steady_fields(event_type) {
             let said = Some(text(path)).filter(|it| !it.is_empty());
             let is_text = *path == "arguments";
@@ -147,21 +151,35 @@ impl Preview {
         }
     }
 
-    /// A filter of what was the same in all events. None: there were none, or of several types.
-    pub fn better(&self) -> Option<String> {
+    /// A filter of what was the same in all events, which hides no more than the one it is to be better than, unless that one
+    /// never matches again. None: there were none, or of several types.
+    pub fn better(&self, filter: &Filter, source: &str) -> Option<String> {
+        let steady = self.steady()?;
+        let is_in_it = |field: &String| steady.iter().any(|(path, _)| path == field);
+        let tests: Vec<_> = steady.iter().map(|(_, test)| test.as_str()).collect();
+        let tests = tests.join(" and ");
+        let is_replaced = filter.fields().iter().all(is_in_it) || !never_again(filter, source).is_empty();
+        Some(if is_replaced { tests } else { format!("({source}) and {tests}") })
+    }
+
+    /// What was the same in all events: the field, and a test of it.
+    fn steady(&self) -> Option<Vec<(&'static str, String)>> {
         let (first, _) = self.fields.keys().next()?;
         if self.fields.keys().any(|(event_type, _)| event_type != first) {
             return None;
         }
-        let tests = steady_fields(*first).iter().filter_map(|path| match self.fields.get(&(*first, *path))? {
-            Steady::Same(Some(text)) => Some(format!("{path} = {}", quoted(text))),
-            // That it is always missing tells a service's process from a person's.
-            Steady::Same(None) if matches!(*path, "tty") => Some(format!("{path} = null")),
-            Steady::Prefix(text) => Some(format!("{path} starts_with {}", quoted(text))),
-            _ => None,
-        });
-        let tests: Vec<_> = tests.collect();
-        (tests.len() > 1).then(|| tests.join(" and "))
+        let test = |path: &&'static str| {
+            let test = match self.fields.get(&(*first, *path))? {
+                Steady::Same(Some(text)) => format!("{path} = {}", quoted(text)),
+                // That it is always missing tells a service's process from a person's.
+                Steady::Same(None) if matches!(*path, "tty") => format!("{path} = null"),
+                Steady::Prefix(text) => format!("{path} starts_with {}", quoted(text)),
+                _ => return None,
+            };
+            Some((*path, test))
+        };
+        let tests: Vec<_> = steady_fields(*first).iter().filter_map(test).collect();
+        (tests.len() > 1).then_some(tests)
     }
 
     /// What is to be said of the filter.
@@ -173,7 +191,7 @@ impl Preview {
         } else if is_broad(filter) {
             advice.push("too broad: it rests on what many kinds of behaviour have in common; name what this one does, too".to_owned());
         }
-        if let Some(better) = self.better().filter(|it| it != source) {
+        if let Some(better) = self.better(filter, source).filter(|it| it != source) {
             advice.push(format!("better: {better}"));
         }
         advice
@@ -230,7 +248,7 @@ mod tests {
             let mut event = Event::new(EventType::Host, &context, 0, Cow::Borrowed(raw));
             event.set(Col::User, crate::event::Val::of("root"));
             scratch.next_event();
-            preview.add(&event, &mut scratch);
+            preview.add(&event, &[], &mut scratch);
         }
         preview
     }
@@ -239,6 +257,10 @@ mod tests {
         format!(
             r#"{{"user":"root","command":"ps","exe":"{exe}","arguments":"{arguments}","pid":{pid},"session":4294967295,"cwd":"/usr/bin"}}"#
         )
+    }
+
+    fn better(preview: &Preview, source: &str) -> Option<String> {
+        preview.better(&Filter::new(source, &Lists::default()).unwrap(), source)
     }
 
     fn advice(preview: &Preview, source: &str) -> String {
@@ -256,22 +278,25 @@ mod tests {
         // One kind so far; what it rests on is common all the same.
         let said = advice(&one, "user = 'root' AND command = 'ps'");
         assert!(said.contains("too broad: it rests on"), "{said}");
-        assert!(said.contains("better: user = \"root\" and tty = null and session = \"4294967295\" and cwd = \"/usr/bin\""), "{said}");
+        // It hides no more than what it is to be better than.
+        let tests = "user = \"root\" and tty = null and session = \"4294967295\" and cwd = \"/usr/bin\"";
+        assert!(said.contains(&format!("better: (user = 'root' AND command = 'ps') and {tests}")), "{said}");
         assert!(said.contains("exe = \"/usr/bin/ps\" and arguments starts_with \"ps -e -o \""), "{said}");
         let several = preview(&[ps("/usr/bin/ps", "ps", 3), ps("/tmp/ps", "ps", 4)]);
         let said = advice(&several, "user = 'root' AND command = 'ps'");
         assert!(said.contains("too broad: it hides 2 kinds of behaviour"), "{said}");
         // A good one hears nothing but what it says itself.
-        let good = one.better().unwrap();
+        let good = better(&one, "user = 'root' and exe = '/usr/bin/ps'").unwrap();
+        assert!(good.starts_with(tests), "{good}");
         assert_eq!(advice(&one, &good), "");
         assert!(advice(&one, "session_name = \"i-0abc\"").contains("instance"));
-        assert_eq!(preview(&[]).better(), None);
+        assert_eq!(better(&preview(&[]), "user = 'root'"), None);
     }
 
     #[test]
     fn what_is_offered_matches_what_it_was_made_of() {
         let texts = [ps("/usr/bin/p\\\"s", "ps -e", 1), ps("/usr/bin/p\\\"s", "ps -f", 2)];
-        let filter = Filter::new(&preview(&texts).better().unwrap(), &Lists::default()).unwrap();
+        let filter = Filter::new(&better(&preview(&texts), "pid in (1, 2)").unwrap(), &Lists::default()).unwrap();
         let context = Context::default();
         for raw in &texts {
             let mut event = Event::new(EventType::Host, &context, 0, Cow::Borrowed(raw));

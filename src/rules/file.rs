@@ -71,7 +71,10 @@ struct StepFile {
 #[serde(deny_unknown_fields)]
 struct CaseFile {
     event: String,
-    matches: bool,
+    #[serde(default)]
+    matches: Option<bool>,
+    #[serde(default)]
+    alerts: Option<u64>,
 }
 
 #[derive(Deserialize, Default, PartialEq, Eq)]
@@ -101,6 +104,7 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
     if file.aggregate_fields.len() > AGGREGATES_MAX {
         return Err(format!("aggregate_fields: at most {AGGREGATES_MAX}"));
     }
+    Title::check(&file.title)?;
     let compile = |key: &str, source: &str| Filter::new(source, lists).map_err(|error| format!("{key}:\n{error}"));
     let trigger = trigger(&file, &compile)?;
     let filter = match (&file.filter, trigger.steps()) {
@@ -122,13 +126,21 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
         trigger,
         is_live: file.state == State::Live,
         is_enabled: file.enabled,
-        cases: file.tests.into_iter().map(|it| RuleCase { event: it.event, matches: it.matches }).collect(),
+        is_ours: true,
+        cases: file.tests.into_iter().map(case).collect::<Result<_, _>>()?,
         file: path.to_owned(),
         id: file.id,
         title: Title::new(&file.title),
         description: file.description,
         tags: file.tags,
     })
+}
+
+fn case(file: CaseFile) -> Result<RuleCase, String> {
+    if file.matches.is_none() && file.alerts.is_none() {
+        return Err(format!("tests: {}: say what is expected: `matches: true`, or `alerts: 1`", file.event));
+    }
+    Ok(RuleCase { event: file.event, matches: file.matches, alerts: file.alerts })
 }
 
 fn trigger(file: &RuleFile, compile: &impl Fn(&str, &str) -> Result<Filter, String>) -> Result<Trigger, String> {

@@ -3,7 +3,7 @@
 use super::rule::Rule;
 use super::{builtin, file, sigma};
 use crate::filter::Lists;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How deeply folders may nest.
 const FOLDER_DEPTH_MAX: usize = 32;
+
+/// Where the files of built-in rules are said to be.
+const BUILTIN: &str = "builtin";
 
 /// Where rules are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +42,15 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
 }
 
-/// Loads all rules of these sources. Of two with one id the first stays.
+/// Loads all rules of these sources. Of two with one id the first stays, but for a built-in one: a file with its id
+/// replaces it.
 pub fn load(sources: &[Source], lists: &Lists) -> Loaded {
     let mut loaded = Loaded::default();
     for source in sources {
         match source {
             Source::Builtin => {
                 for (name, text) in builtin::FILES.iter().filter(|(name, _)| is_rule_file(Path::new(name))) {
-                    add(&Path::new("builtin").join(name), text, lists, &mut loaded);
+                    add(&Path::new(BUILTIN).join(name), text, lists, &mut loaded);
                 }
             }
             Source::Path(path) => {
@@ -56,20 +60,28 @@ pub fn load(sources: &[Source], lists: &Lists) -> Loaded {
             }
         }
     }
-    let mut ids = HashSet::new();
     let Loaded { rules, problems } = &mut loaded;
-    rules.retain(|rule| {
-        let is_new = ids.insert(rule.id.clone());
-        if !is_new {
-            problems.push(Problem { file: rule.file.clone(), what: format!("another rule has the id `{}`", rule.id) });
+    let ours: HashSet<String> = rules.iter().filter(|it| !it.is_builtin()).map(|it| it.id.clone()).collect();
+    rules.retain(|it| !it.is_builtin() || !ours.contains(&it.id));
+    let mut files = HashMap::new();
+    rules.retain(|rule| match files.insert(rule.id.clone(), rule.file.clone()) {
+        None => true,
+        Some(first) => {
+            let what = format!("{} has a rule with the id `{}`, too; give this one another", first.display(), rule.id);
+            problems.push(Problem { file: rule.file.clone(), what });
+            files.insert(rule.id.clone(), first);
+            false
         }
-        is_new
     });
     loaded
 }
 
 fn is_rule_file(path: &Path) -> bool {
     path.extension().is_some_and(|it| it == "yaml" || it == "yml")
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b"."))
 }
 
 /// What is done with the text of each file.
@@ -95,7 +107,8 @@ fn walk(path: &Path, depth: usize, problems: &mut Vec<Problem>, each: Each<'_>) 
             Err(error) => return problems.push(problem(error.to_string())),
         };
         paths.sort();
-        paths.retain(|it| it.is_dir() || is_rule_file(it));
+        // What is hidden is not meant: a ConfigMap's own copies, a repository, a file that an editor is writing.
+        paths.retain(|it| !is_hidden(it) && (it.is_dir() || is_rule_file(it)));
         for path in paths {
             walk(&path, depth + 1, problems, each);
         }
@@ -121,12 +134,25 @@ fn add(path: &Path, text: &str, lists: &Lists, loaded: &mut Loaded) {
 }
 
 impl Rule {
+    /// Whether it comes with the program.
+    pub fn is_builtin(&self) -> bool {
+        self.file.starts_with(BUILTIN)
+    }
+
+    /// Its file, as it is written.
+    pub fn source(&self) -> Option<String> {
+        read(&self.file)
+    }
+
     /// The event of one of the rule's tests. None: there is no such file.
     pub fn case_event(&self, event: &str) -> Option<String> {
-        let path = self.file.parent()?.join(event);
-        match path.strip_prefix("builtin") {
-            Ok(name) => builtin::FILES.iter().find(|(it, _)| Path::new(it) == name).map(|(_, text)| (*text).to_owned()),
-            Err(_) => fs::read_to_string(path).ok(),
-        }
+        read(&self.file.parent()?.join(event))
+    }
+}
+
+fn read(path: &Path) -> Option<String> {
+    match path.strip_prefix(BUILTIN) {
+        Ok(name) => builtin::FILES.iter().find(|(it, _)| Path::new(it) == name).map(|(_, text)| (*text).to_owned()),
+        Err(_) => fs::read_to_string(path).ok(),
     }
 }

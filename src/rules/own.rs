@@ -87,6 +87,7 @@ impl Trouble {
             trigger: Trigger::Each,
             is_live: true,
             is_enabled: true,
+            is_ours: false,
             cases: Vec::new(),
             file: PathBuf::new(),
         }

@@ -40,13 +40,15 @@ impl Trigger {
     }
 }
 
-/// A test that a rule brings: a file with one event, and whether it matches.
+/// A test that a rule brings: a file with events, and what the rule says of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCase {
     /// The file, relative to the rule's.
     pub event: String,
-    /// Whether the rule matches it.
-    pub matches: bool,
+    /// Whether the rule matches any of them.
+    pub matches: Option<bool>,
+    /// How many alerts they are, all together.
+    pub alerts: Option<u64>,
 }
 
 /// A rule.
@@ -78,6 +80,8 @@ pub struct Rule {
     pub is_live: bool,
     /// False: it is not asked.
     pub is_enabled: bool,
+    /// Whether it is in our own format.
+    pub is_ours: bool,
     /// Its own tests.
     pub cases: Vec<RuleCase>,
     /// Its file.

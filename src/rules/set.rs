@@ -2,8 +2,8 @@
 
 use super::rule::Rule;
 use super::suppression::Suppression;
-use crate::event::{Event, EventType};
-use crate::filter::{Group, Many, Scratch};
+use crate::event::{Event, EventType, Row};
+use crate::filter::{Many, Scratch};
 
 /// What hides a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,23 +32,18 @@ pub struct RuleSet {
     pub suppressions: Vec<Suppression>,
     /// By the rule's number, whether it has filters of its own that hide.
     have_own: Vec<bool>,
+    /// In groups, as [`EventType::ALL`] has them.
     many: Many,
-    groups: Vec<(EventType, Group)>,
 }
 
 impl RuleSet {
     /// A set of those that are enabled.
     pub fn new(rules: Vec<Rule>) -> Self {
         let rules: Vec<_> = rules.into_iter().filter(|it| it.is_enabled).collect();
-        let mut many = Many::default();
-        let members: Vec<_> = rules.iter().map(|it| many.add(&it.filter)).collect();
-        let mut group = |of: EventType| {
-            let its = rules.iter().zip(&members).enumerate().filter(|(_, (rule, _))| rule.event_types.contains(&of));
-            (of, many.group(its.map(|(n, (_, member))| (n, *member))))
-        };
-        let groups = EventType::ALL.iter().map(|it| group(*it)).collect();
+        let of_type = |of: &EventType| (0..rules.len()).filter(|n| rules[*n].event_types.contains(of)).collect();
+        let many = Many::new(rules.iter().map(|it| &it.filter), &EventType::ALL.iter().map(of_type).collect::<Vec<_>>());
         let have_own = rules.iter().map(|it| !it.suppressions.is_empty()).collect();
-        Self { rules, suppressions: Vec::new(), have_own, many, groups }
+        Self { rules, suppressions: Vec::new(), have_own, many }
     }
 
     /// The same with these suppressions.
@@ -58,11 +53,11 @@ impl RuleSet {
     }
 
     /// What hides this rule's match of the event, if anything does: the rule's own filters, else a suppression.
-    fn hidden_by(&self, rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> Option<Hider> {
+    pub fn hidden_by(&self, rule: &Rule, event: &impl Row, now: i64, scratch: &mut Scratch) -> Option<Hider> {
+        scratch.next_event();
         if rule.suppressions.iter().any(|it| it.matches_again(event, scratch)) {
             return Some(Hider::Rule);
         }
-        let now = event.context.now_ms;
         let mut all = self.suppressions.iter().enumerate();
         all.find(|(_, it)| it.is_for(&rule.id, now) && it.filter.matches_again(event, scratch)).map(|(n, _)| Hider::Suppression(n))
     }
@@ -70,12 +65,12 @@ impl RuleSet {
     /// The rules that match the event, in order, into `found`.
     pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<Found>) {
         found.clear();
-        let Some((_, group)) = self.groups.iter().find(|(of, _)| *of == event.event_type) else { return };
+        let Some(group) = EventType::ALL.iter().position(|it| *it == event.event_type) else { return };
         scratch.next_event();
-        self.many.ask(*group, event, scratch, &mut |rule| found.push(Found { rule: rule as usize, hidden_by: None }));
+        self.many.ask(group, event, scratch, &mut |rule| found.push(Found { rule: rule as usize, hidden_by: None }));
         for it in &mut *found {
             if self.have_own[it.rule] || !self.suppressions.is_empty() {
-                it.hidden_by = self.hidden_by(&self.rules[it.rule], event, scratch);
+                it.hidden_by = self.hidden_by(&self.rules[it.rule], event, event.context.now_ms, scratch);
             }
         }
         found.sort_unstable_by_key(|it| it.rule);

@@ -79,6 +79,9 @@ fn suppression(text: &str, path: &Path, lists: &Lists) -> Result<Suppression, St
             return Err(format!("{key}: say who answers for it and why it is harmless"));
         }
     }
+    if file.rules.as_ref().is_some_and(Vec::is_empty) {
+        return Err("rules: names none, so it would hide nothing; leave the key out for all rules".to_owned());
+    }
     Ok(Suppression {
         filter: Filter::new(&file.filter, lists).map_err(|error| format!("filter:\n{error}"))?,
         expires_ms: file.expires.as_deref().map(end_ms).transpose()?,

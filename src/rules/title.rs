@@ -30,6 +30,17 @@ impl Title {
         Self { text: text.to_owned(), parts, rest: plain + rest }
     }
 
+    /// Why a title cannot be meant: a field that is nearly one that there is, or no field at all.
+    pub(super) fn check(text: &str) -> Result<(), String> {
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once("{{") {
+            let (path, behind) = after.split_once("}}").ok_or("title: `{{` without `}}`; write {{user}}")?;
+            Field::new(path.trim()).map_err(|error| format!("title:\n{error}"))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
     /// The title of an event's alert; a missing value reads `unknown`.
     pub fn of(&self, event: &impl Row, scratch: &mut Scratch) -> String {
         let mut out = String::new();

@@ -178,3 +178,24 @@ fn an_escaped_call_is_found_by_every_kind_of_rule() {
         assert_eq!(matches(&[&Filter::new(source, &lists()).unwrap()], text), [true], "{source}");
     }
 }
+
+#[test]
+fn one_array_at_two_depths_is_two_values() {
+    let folder = crate::support::TestApp::new();
+    folder.file("r.yaml", "id: r\ntitle: t\nseverity: 2\ntype: CloudTrail\ndescription: d\nfilter: 'requestParameters.a.b = \"Run\"'\n");
+    let loaded = load(&[Source::Path(folder.path("r.yaml"))], &lists());
+    let set = RuleSet::new(loaded.rules);
+    let record = |parameters: &str| format!(r#"{{"eventVersion":"1.11","eventName":"A","requestParameters":{parameters}}}"#);
+    // The second matches, the first does not, whichever comes first.
+    let [other, wanted] = [r#"{"a":["Run"]}"#, r#"{"a":{"b":["Run"]}}"#].map(record);
+    for (texts, expected) in [([&other, &wanted], [false, true]), ([&wanted, &other], [true, false])] {
+        let (mut scratch, mut found, mut said) = (Scratch::default(), Vec::new(), Vec::new());
+        for text in texts {
+            each_event(text, |event| {
+                set.matches(event, &mut scratch, &mut found);
+                said.push(!found.is_empty());
+            });
+        }
+        assert_eq!(said, expected);
+    }
+}

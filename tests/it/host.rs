@@ -138,7 +138,8 @@ fn posted_events_are_durable_before_their_200_and_nothing_else_gets_in() {
     assert_eq!(shell["origin"]["source"], "hosts");
     assert_eq!(shell["provider_metadata"]["account_name"], "prod");
     assert_eq!(shell["raw"]["connection"]["port"], 4444);
-    assert_eq!(app.search("").len(), 3);
+    // An event of ours may say that a body was too large.
+    assert_eq!(app.search("event_type != \"kubernetesEvent\"").len(), 3);
     assert_eq!(app.quarantine().len(), 4, "{:?}", app.quarantine());
     let alerts = stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"]));
     assert!(alerts.contains("host-shell-connects-out"), "{alerts}");

@@ -24,6 +24,7 @@ mod lateness;
 mod merge;
 mod queue;
 mod reload;
+mod rule_files;
 mod rules;
 mod secrets;
 mod sigma_naive;

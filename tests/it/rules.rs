@@ -273,7 +273,7 @@ fn a_rule_that_does_not_load_is_named_and_counts_only_when_strict() {
     let lenient = hunt(&[]);
     assert_eq!(lenient.status.code(), Some(0), "{}", stderr(&lenient));
     let said = stderr(&lenient);
-    for expected in ["broken.yaml: not loaded: filter:", "^", "colour", "another rule has the id `each`", "product: windows"] {
+    for expected in ["broken.yaml: not loaded: filter:", "^", "colour", "has a rule with the id `each`", "product: windows"] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert!(lines(&stdout(&lenient)).iter().any(|it| it["ruleId"] == "each"));

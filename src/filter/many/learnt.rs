@@ -4,19 +4,23 @@ use super::expr::{Exprs, Id, NO, YES};
 use super::place::{Place, Seen, Waits};
 use super::{Many, Scratch};
 use crate::event::Row;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What may be learnt, in numbers of four bytes, about: rules of a sensible kind take a hundredth.
 pub(super) const LEARNT_MAX: usize = 1 << 20;
 /// So many events must pass before all is forgotten again, lest events made for it keep us learning.
 pub(super) const EVENTS_BETWEEN: u64 = 1 << 16;
+/// What a test costs that hashes do not answer, about, in ns: half of the values were there before.
+const TEST_COST: u64 = 20;
 /// Values whose next step is known without asking.
 const VALUES: usize = 1 << 13;
 /// No step is known.
 const UNKNOWN: u32 = u32::MAX;
 /// All filters are decided.
-const END: u32 = u32::MAX;
+const END: u32 = u32::MAX - 1;
+/// What a node or a step takes beside what it names, in numbers.
+const OVERHEAD: usize = 64;
 
 /// What was learnt of filters that are asked together.
 #[derive(Debug, Default)]
@@ -72,7 +76,7 @@ struct Step {
 }
 
 impl Learnt {
-    pub(super) fn ask<R: Row>(&mut self, many: &Many, group: u32, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
+    pub(super) fn ask<R: Row>(&mut self, many: &Many, group: usize, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
         self.events += 1;
         if self.set != many.set || self.is_full && self.events >= EVENTS_BETWEEN {
             self.forget(many);
@@ -99,7 +103,9 @@ impl Learnt {
                         (of, step) if of == tag && step != UNKNOWN => step,
                         _ => {
                             let step = self.step(many, at, text, row, scratch);
-                            self.values[slot] = (tag, step);
+                            if step != UNKNOWN {
+                                self.values[slot] = (tag, step);
+                            }
                             step
                         }
                     }
@@ -107,7 +113,7 @@ impl Learnt {
                 Seen::Unknown => self.step(many, at, None, row, scratch),
             };
             let Some(step) = self.steps.get(step as usize) else {
-                return self.one_by_one(many, at, row, scratch, each);
+                return self.ask_each(many, at, row, scratch, each);
             };
             step.found.iter().for_each(|it| each(*it));
             at = step.to;
@@ -129,11 +135,11 @@ impl Learnt {
         };
     }
 
-    fn start(&mut self, many: &Many, group: u32) -> u32 {
-        if self.starts[group as usize] == UNKNOWN {
-            self.starts[group as usize] = self.node(many, many.groups[group as usize].iter().copied().collect());
+    fn start(&mut self, many: &Many, group: usize) -> u32 {
+        if self.starts[group] == UNKNOWN {
+            self.starts[group] = self.node(many, Arc::clone(&many.groups[group].undecided));
         }
-        self.starts[group as usize]
+        self.starts[group]
     }
 
     /// Asks the tests of the node's place; the step that this event takes from there. Unknown: there is no room to learn it.
@@ -174,7 +180,7 @@ impl Learnt {
                 expr => left.push((*member, expr)),
             }
         }
-        self.size += found.len() + self.said.len() + 16;
+        self.size += found.len() + self.said.len() + OVERHEAD;
         let to = self.node(many, left.into());
         self.steps.push(Step { to, found: found.into() });
         self.steps.len() as u32 - 1
@@ -196,7 +202,7 @@ impl Learnt {
         tests.sort_unstable();
         tests.dedup();
         let number = self.nodes.len() as u32;
-        self.size += 2 * left.len() + tests.len() + 16;
+        self.size += 2 * left.len() + tests.len() + OVERHEAD;
         let (mut waits, mut is_by_text) = (Waits::default(), true);
         for test in &tests {
             match &many.tests[*test as usize].texts {
@@ -214,26 +220,32 @@ impl Learnt {
 
     /// Where looking decides most for what it costs. None: nothing is undecided.
     fn next_place(&self, many: &Many, left: &[(u32, Id)]) -> Option<u32> {
-        let mut decides: HashMap<u32, u32> = HashMap::new();
+        // What looking there decides, and the tests that must be asked of a value that was not there before.
+        let mut by_place: HashMap<u32, (u32, HashSet<u32>)> = HashMap::new();
         for (_, expr) in left {
-            self.exprs.tests(*expr, true, &mut |test, is_needed| {
-                let test = &many.tests[test as usize];
-                *decides.entry(test.place).or_default() += match (is_needed, test.is_for_nothing, &test.texts) {
+            self.exprs.tests(*expr, true, &mut |n, is_needed| {
+                let test = &many.tests[n as usize];
+                let (decides, dear) = by_place.entry(test.place).or_default();
+                *decides += match (is_needed, test.is_for_nothing, &test.texts) {
                     (true, false, Some(_)) => 16,
                     (true, false, None) => 8,
                     _ => 1,
                 };
+                if test.texts.is_none() {
+                    dear.insert(n);
+                }
             });
         }
-        let worth = |(place, decides): &(u32, u32)| {
-            let cost = many.places[*place as usize].place.cost();
-            (u64::from(*decides) << 16) / u64::from(cost)
+        let worth = |place: u32, decides: u32, dear: usize| {
+            let cost = u64::from(many.places[place as usize].place.cost()) + TEST_COST * dear as u64;
+            (u64::from(decides) << 16) / cost
         };
-        decides.into_iter().max_by_key(|it| (worth(it), it.0)).map(|(place, _)| place)
+        let worth = by_place.into_iter().map(|(place, (decides, dear))| (worth(place, decides, dear.len()), place));
+        worth.max().map(|(_, place)| place)
     }
 
     /// Asks each filter that is undecided by itself.
-    fn one_by_one<R: Row>(&self, many: &Many, at: u32, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
+    fn ask_each<R: Row>(&self, many: &Many, at: u32, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
         for (member, expr) in self.abouts[at as usize].left.iter() {
             if self.exprs.holds(*expr, &mut |test| many.holds(test, row, scratch)) {
                 each(*member);

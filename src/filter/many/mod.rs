@@ -11,23 +11,16 @@ use super::Filter;
 use super::compile::{Check, Node};
 use super::eval::{Scratch, holds};
 use crate::event::Row;
-use expr::{Exprs, Id};
+use expr::{Exprs, Id, NO, YES};
 use learnt::LEARNT_MAX;
 pub(super) use learnt::Learnt;
 use place::Place;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One filter among others.
-#[derive(Debug, Clone, Copy)]
-pub struct Member(Id);
-
-/// Filters that are asked together.
-#[derive(Debug, Clone, Copy)]
-pub struct Group(u32);
-
 /// Filters that are asked together, by groups: for each kind of event others.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Many {
     /// Tells what is learnt of one set from what is learnt of another.
     set: u64,
@@ -36,10 +29,15 @@ pub struct Many {
     exprs: Exprs,
     tests: Vec<Test>,
     places: Vec<PlaceTests>,
-    /// Its own number of each filter, and what it is.
-    groups: Vec<Box<[(u32, Id)]>>,
-    test_numbers: HashMap<String, u32>,
-    place_numbers: HashMap<String, u32>,
+    groups: Vec<Group>,
+}
+
+/// Filters by the number that each has, and what they are.
+#[derive(Debug)]
+struct Group {
+    undecided: Arc<[(u32, Id)]>,
+    /// Those that hold whatever is asked.
+    always: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -61,41 +59,56 @@ struct PlaceTests {
 
 static SETS: AtomicU64 = AtomicU64::new(1);
 
-impl Default for Many {
-    fn default() -> Self {
+impl Many {
+    /// These filters, in groups by their numbers.
+    pub fn new<'f>(filters: impl IntoIterator<Item = &'f Filter>, groups: &[Vec<usize>]) -> Self {
+        let mut builder = Builder::default();
+        let filters: Vec<Id> = filters.into_iter().map(|it| builder.expr(&it.root)).collect();
+        let group = |members: &Vec<usize>| {
+            let members = members.iter().map(|n| (*n as u32, filters[*n]));
+            Group {
+                undecided: members.clone().filter(|(_, it)| !matches!(*it, NO | YES)).collect(),
+                always: members.filter(|(_, it)| *it == YES).map(|(n, _)| n).collect(),
+            }
+        };
         Self {
             set: SETS.fetch_add(1, Ordering::Relaxed),
             seed: fastrand::u64(..),
             learnt_max: LEARNT_MAX,
-            exprs: Exprs::default(),
-            tests: Vec::new(),
-            places: Vec::new(),
-            groups: Vec::new(),
-            test_numbers: HashMap::new(),
-            place_numbers: HashMap::new(),
+            groups: groups.iter().map(group).collect(),
+            exprs: builder.exprs,
+            tests: builder.tests,
+            places: builder.places,
         }
     }
-}
 
-impl Many {
-    /// Takes a filter in.
-    pub fn add(&mut self, filter: &Filter) -> Member {
-        Member(self.expr(&filter.root))
-    }
-
-    /// Takes filters together, each with a number of its own.
-    pub fn group(&mut self, members: impl IntoIterator<Item = (usize, Member)>) -> Group {
-        self.groups.push(members.into_iter().map(|(n, member)| (n as u32, member.0)).collect());
-        Group(self.groups.len() as u32 - 1)
-    }
-
-    /// Calls `each` with the number of every filter of the group that matches the event, which `scratch` knows to be the next.
-    pub fn ask<R: Row>(&self, group: Group, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
+    /// Calls `each` with the number of every filter of a group that matches the event, which `scratch` knows to be the next.
+    pub fn ask<R: Row>(&self, group: usize, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
+        let Some(Group { always, .. }) = self.groups.get(group) else { return };
+        for member in always {
+            each(*member);
+        }
         let mut learnt = scratch.learnt.take().unwrap_or_default();
-        learnt.ask(self, group.0, row, scratch, each);
+        learnt.ask(self, group, row, scratch, each);
         scratch.learnt = Some(learnt);
     }
 
+    fn holds<R: Row>(&self, test: u32, row: &R, scratch: &mut Scratch) -> bool {
+        holds(&self.tests[test as usize].node, row, scratch)
+    }
+}
+
+/// Gives tests and places their numbers.
+#[derive(Debug, Default)]
+struct Builder {
+    exprs: Exprs,
+    tests: Vec<Test>,
+    places: Vec<PlaceTests>,
+    test_numbers: HashMap<String, u32>,
+    place_numbers: HashMap<String, u32>,
+}
+
+impl Builder {
     fn expr(&mut self, node: &Node) -> Id {
         match node {
             Node::Not(part) => {
@@ -110,9 +123,9 @@ impl Many {
                 let parts = parts.iter().map(|it| self.expr(it)).collect();
                 self.exprs.or(parts)
             }
-            Node::Test { targets, check } if targets.len() > 1 => match one_by_one(node) {
+            Node::Test { targets, .. } if targets.len() > 1 => match by_field(node) {
                 Some(node) => self.expr(&node),
-                None => self.test(&Node::Test { targets: targets.clone(), check: check.clone() }),
+                None => self.test(node),
             },
             Node::Test { .. } => self.test(node),
         }
@@ -148,14 +161,10 @@ impl Many {
         }
         number
     }
-
-    fn holds<R: Row>(&self, test: u32, row: &R, scratch: &mut Scratch) -> bool {
-        holds(&self.tests[test as usize].node, row, scratch)
-    }
 }
 
 /// A test of several fields as tests of one each. None: what it compares is not one value.
-fn one_by_one(node: &Node) -> Option<Node> {
+fn by_field(node: &Node) -> Option<Node> {
     let Node::Test { targets, check } = node else { return None };
     let each = |check: Check| targets.iter().map(|it| Node::Test { targets: vec![it.clone()], check: check.clone() }).collect::<Vec<_>>();
     match check {
@@ -191,7 +200,7 @@ mod tests {
     ];
 
     /// What filters say together, and each by itself, of events that differ in who, what and where.
-    fn compare(many: &Many, group: Group, filters: &[Filter], scratch: &mut Scratch) {
+    fn compare(many: &Many, filters: &[Filter], scratch: &mut Scratch) {
         let context = Context::default();
         for user in ["ada", "bob", "eve", "ADA", "", "Throttled"] {
             for error in ["AccessDenied", "accented", "Throttled", ""] {
@@ -204,7 +213,7 @@ mod tests {
                     }
                     scratch.next_event();
                     let mut found = Vec::new();
-                    many.ask(group, &event, scratch, &mut |n| found.push(n));
+                    many.ask(0, &event, scratch, &mut |n| found.push(n));
                     found.sort_unstable();
                     let holds = |n: &u32| filters[*n as usize].matches(&event, &mut Scratch::default());
                     let expected: Vec<_> = (0..filters.len() as u32).filter(holds).collect();
@@ -214,11 +223,8 @@ mod tests {
         }
     }
 
-    fn many(filters: &[Filter], learnt_max: usize) -> (Many, Group) {
-        let mut many = Many { learnt_max, ..Many::default() };
-        let members: Vec<_> = filters.iter().map(|it| many.add(it)).enumerate().collect();
-        let group = many.group(members);
-        (many, group)
+    fn many(filters: &[Filter], learnt_max: usize) -> Many {
+        Many { learnt_max, ..Many::new(filters, &[(0..filters.len()).collect()]) }
     }
 
     #[test]
@@ -227,9 +233,19 @@ mod tests {
         let mut scratch = Scratch::default();
         // What was learnt of one set is not taken for what another says.
         for skipped in [0, 1] {
-            let (many, group) = many(&filters[skipped..], LEARNT_MAX);
-            compare(&many, group, &filters[skipped..], &mut scratch);
-            compare(&many, group, &filters[skipped..], &mut scratch);
+            let many = many(&filters[skipped..], LEARNT_MAX);
+            compare(&many, &filters[skipped..], &mut scratch);
+            compare(&many, &filters[skipped..], &mut scratch);
+        }
+    }
+
+    #[test]
+    fn what_always_or_never_holds_needs_no_place() {
+        let nothing = Filter { root: Node::Or(Vec::new()) };
+        let all = Filter { root: Node::Not(Box::new(nothing.root.clone())) };
+        let one = Filter::new(SOURCES[4], &Lists::default()).unwrap();
+        for filters in [vec![nothing.clone(), all.clone()], vec![all, one, nothing]] {
+            compare(&many(&filters, LEARNT_MAX), &filters, &mut Scratch::default());
         }
     }
 
@@ -237,27 +253,27 @@ mod tests {
     fn what_is_learnt_is_bounded_and_begins_anew() {
         let filters = SOURCES.map(|it| Filter::new(it, &Lists::default()).unwrap());
         let mut scratch = Scratch::default();
-        let (enough, group) = many(&filters, LEARNT_MAX);
-        compare(&enough, group, &filters, &mut scratch);
+        let enough = many(&filters, LEARNT_MAX);
+        compare(&enough, &filters, &mut scratch);
         let size = scratch.learnt.as_ref().unwrap().size(&enough);
         // Room for the last step and no more; one number less.
         for (room, is_full) in [(size, false), (1, true)] {
-            let (tight, group) = many(&filters, room);
-            compare(&tight, group, &filters, &mut scratch);
+            let tight = many(&filters, room);
+            compare(&tight, &filters, &mut scratch);
             let learnt = scratch.learnt.as_ref().unwrap();
             assert_eq!((learnt.state().0, learnt.size(&tight) < size), (is_full, is_full));
             if is_full {
-                compare(&tight, group, &filters, &mut scratch);
+                compare(&tight, &filters, &mut scratch);
                 let asked = scratch.learnt.as_ref().unwrap().state().1;
                 let context = Context::default();
                 let event = Event::new(EventType::CloudTrail, &context, 0, Cow::Borrowed("{}"));
                 for _ in asked..=EVENTS_BETWEEN {
                     scratch.next_event();
-                    tight.ask(group, &event, &mut scratch, &mut |_| {});
+                    tight.ask(0, &event, &mut scratch, &mut |_| {});
                 }
                 let learnt = scratch.learnt.as_ref().unwrap();
                 assert!(learnt.state().1 < asked, "{} events, then {}", asked, learnt.state().1);
-                compare(&tight, group, &filters, &mut scratch);
+                compare(&tight, &filters, &mut scratch);
             }
         }
     }

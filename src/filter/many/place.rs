@@ -33,10 +33,10 @@ pub(super) enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
     Missing,
-    /// A text of ASCII letters that no test waits for; its [`key_hash`], which ignores their case.
+    /// An ASCII text that no test waits for; its [`key_hash`], which ignores the case of letters.
     Other(u32),
     Value {
-        /// Of a text of ASCII letters: [`key_hash`].
+        /// Of an ASCII text: [`key_hash`].
         text: Option<u32>,
         /// Of all of it.
         whole: u64,
@@ -82,12 +82,10 @@ impl Place {
                     (Col::CloudProvider..=Col::AvailabilityZone).contains(col) || (Col::User..=Col::RoleType).contains(col);
                 if is_set_by_normalizers && col.info().kind == Kind::Text { Self::Text(*col) } else { Self::Column(*col) }
             }
-            Target::Raw(path) => match path.as_slice() {
-                [Segment::Name(name)] if column::repeating(name).is_some() => {
-                    column::repeating(name).map_or(Self::Elsewhere, |col| Self::Repeated(col, path.clone()))
-                }
-                _ => Self::Raw(path.clone()),
-            },
+            Target::Raw(path) => {
+                let col = if let [Segment::Name(name)] = path.as_slice() { column::repeating(name) } else { None };
+                col.map_or_else(|| Self::Raw(path.clone()), |col| Self::Repeated(col, path.clone()))
+            }
         }
     }
 
@@ -95,6 +93,9 @@ impl Place {
     pub(super) fn cost(&self) -> u32 {
         match self {
             Self::Text(_) | Self::Repeated(..) => 12,
+            // These are the record itself: all of it is looked through each time.
+            Self::Column(Col::Raw | Col::RawText) => 1_000,
+            Self::Raw(path) if path.is_empty() => 1_000,
             Self::Column(_) => 25,
             Self::Raw(path) => 15 + 8 * path.len() as u32,
             Self::Pair(both) => both.iter().map(Self::cost).sum(),
@@ -102,7 +103,7 @@ impl Place {
         }
     }
 
-    /// `seed` is of this process alone: who writes events cannot make two values that are one to it.
+    /// `seed` is of this set alone: who writes events cannot make two values that are one to it.
     #[inline]
     pub(super) fn look<R: Row>(&self, row: &R, scratch: &mut Scratch, waits: Waits, seed: u64) -> Seen {
         match self {
@@ -177,8 +178,8 @@ fn raw<R: Row>(path: &[Segment], row: &R, scratch: &mut Scratch, waits: Waits, s
         let found = match (segment, tape.nodes[at].kind) {
             (Segment::Name(name), json::Kind::Object) if depth == 0 => scratch.root.member(tape, name, &raw),
             (Segment::Name(name), json::Kind::Object) => tape.member(at, name, &raw),
-            // What is in it decides, wherever it is in there.
-            (_, json::Kind::Array) => return spelled(tape, at, &raw, seed),
+            // What is in it decides, and how much of the path is left to go in there.
+            (_, json::Kind::Array) => return spelled(tape, at, &raw, (path.len() - depth, seed)),
             _ => None,
         };
         let Some(next) = found else { return Seen::Missing };
@@ -186,19 +187,20 @@ fn raw<R: Row>(path: &[Segment], row: &R, scratch: &mut Scratch, waits: Waits, s
     }
     match tape.nodes[at].kind {
         json::Kind::Null => Seen::Missing,
-        json::Kind::Object | json::Kind::Array => spelled(tape, at, &raw, seed),
+        json::Kind::Object | json::Kind::Array => spelled(tape, at, &raw, (0, seed)),
         json::Kind::String | json::Kind::EscapedString => tape.string(at, &raw).map_or(Seen::Unknown, |it| seen(&it, waits, seed)),
         _ => seen(tape.spelled(at, &raw), waits, seed),
     }
 }
 
-/// An array or object as a whole. It is no text: the same bytes in quotes are another value.
-fn spelled(tape: &Tape, at: usize, raw: &str, seed: u64) -> Seen {
+/// An array or object as a whole, with so many steps of the path left. It is no text: the same bytes in quotes are another
+/// value; and the same array says something else where more of the path leads into it.
+fn spelled(tape: &Tape, at: usize, raw: &str, (left, seed): (usize, u64)) -> Seen {
     let spelled = tape.spelled(at, raw);
     if spelled.len() > SPELLED_BYTES_MAX {
         return Seen::Unknown;
     }
-    Seen::Value { text: None, whole: xxh3_64_with_seed(spelled.as_bytes(), !seed) }
+    Seen::Value { text: None, whole: xxh3_64_with_seed(spelled.as_bytes(), !seed.wrapping_add(left as u64)) }
 }
 
 /// The hashes of the texts that a test waits for, where only a text with one of them can make it hold. None: other values

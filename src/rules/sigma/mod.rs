@@ -17,6 +17,9 @@ use std::path::Path;
 /// The window in which matches of a rule are gathered.
 const WINDOW_MS: i64 = 3_600_000;
 
+/// The levels of the specification.
+const LEVELS: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
+
 /// Whether a rule file is Sigma's: its documents say so at the start of a line.
 pub(super) fn is_sigma(text: &str) -> bool {
     text.lines().any(|line| ["logsource:", "detection:", "correlation:"].iter().any(|it| line.starts_with(it)))
@@ -65,6 +68,9 @@ fn rule(document: &Map<String, Value>, path: &Path, lists: &Lists) -> Result<Rul
     if detection.contains_key("timeframe") {
         return Err("detection: `timeframe` belongs to the old aggregations, which correlations replaced".to_owned());
     }
+    if let Some(level) = document.get("level").filter(|it| !it.as_str().is_some_and(|it| LEVELS.contains(&it))) {
+        return Err(format!("level: {level} is none of {}", LEVELS.join(", ")));
+    }
     let filter = condition::filter(detection, lists)?;
     Ok(of(document, path, types, filter, Trigger::Each, WINDOW_MS))
 }
@@ -91,6 +97,7 @@ fn of(document: &Map<String, Value>, path: &Path, types: &'static [EventType], f
         trigger,
         is_live: true,
         is_enabled: true,
+        is_ours: false,
         cases: Vec::new(),
         file: path.to_owned(),
     }
