@@ -7,7 +7,7 @@ use super::spool::{Spool, Spooled};
 use super::window::{self, Match, tidy};
 use crate::event::{Col, EventId, EventType, Row, Val, write_json};
 use crate::filter::{Field, Scratch};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, LazyLock};
 
@@ -61,10 +61,13 @@ pub struct Bucket {
 impl Bucket {
     /// Counts a match at this time, and shows its event if it is among the latest.
     pub fn add(&mut self, order: (i64, u128), kept: impl FnOnce() -> Kept) {
-        let (time, _) = order;
+        self.count(order.0);
+        self.keep(order, kept);
+    }
+
+    fn count(&mut self, time: i64) {
         (self.first, self.last) = if self.count == 0 { (time, time) } else { (self.first.min(time), self.last.max(time)) };
         self.count += 1;
-        self.keep(order, kept);
     }
 
     /// Keeps the event if it is among the latest; of equal times the larger key, so that the order does not matter.
@@ -89,8 +92,8 @@ pub struct Group {
     pub buckets: BTreeMap<i64, Bucket>,
     /// All of them, where the rule has a state.
     pub matches: Vec<Match>,
-    /// What they would show, by time and what counts once, where a store decides later.
-    pub shown: HashMap<(i64, u128), (EventId, Arc<str>)>,
+    /// What they show, by time and what counts once.
+    pub shown: HashMap<(i64, u128), Kept>,
 }
 
 /// All matches of a hunt.
@@ -192,20 +195,20 @@ impl Tally {
         let group = groups.entry(hit.aggregates.clone()).or_default();
         let bucket = group.buckets.entry(hit.of.time.div_euclid(rule.window_ms)).or_default();
         let (time, key) = (hit.of.time, hit.of.key);
-        bucket.add((time, key), || {
+        let kept = || {
             let json = hit.json.as_ref().and_then(|it| self.spool.keep(it));
             Kept { time, key, event: hit.event, title: Arc::clone(&hit.title), json }
-        });
+        };
+        bucket.count(time);
         if matches!(rule.trigger, Trigger::Each) {
-            return;
+            return bucket.keep((time, key), kept);
         }
         if group.matches.len() >= MATCHES_MAX {
             self.overflow[hit.rule] += 1;
             return;
         }
-        if hit.json.is_none() {
-            group.shown.entry((hit.of.time, hit.of.key)).or_insert_with(|| (hit.event, hit.title.clone()));
-        }
+        // Which of them an alert shows is known when it is decided.
+        group.shown.entry((time, key)).or_insert_with(kept);
         if rule.trigger.field().is_none() {
             group.matches.push(hit.of);
         }
@@ -283,16 +286,14 @@ fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, spool: &Spool, e
     tidy(&mut group.matches);
     let matches = &group.matches;
     for (at, covered) in decide(rule, matches) {
-        let mut keys: Vec<u128> = covered.iter().map(|n| matches[*n].key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let times = covered.iter().map(|n| matches[*n].time);
-        let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
-        // The window of a match reaches into the bucket before at most.
-        let buckets = group.buckets.range(at - 1..=at).map(|(_, bucket)| bucket).rev();
-        let counts = |it: &&Kept| keys.binary_search(&it.key).is_ok();
-        let latest: Vec<Kept> = buckets.flat_map(|it| &it.latest).filter(counts).take(EVENTS_MAX).cloned().collect();
-        each(&alert(rule, aggregates, at, (keys.len() as u64, first, last), &latest, spool)?);
+        // A match with several values that count is there several times.
+        let mut counted: Vec<(i64, u128)> = covered.iter().map(|n| (matches[*n].time, matches[*n].key)).collect();
+        counted.sort_unstable();
+        let mut keys = HashSet::new();
+        counted.retain(|it| keys.insert(it.1));
+        let (first, last) = (counted.first().map_or(0, |it| it.0), counted.last().map_or(0, |it| it.0));
+        let latest: Vec<Kept> = counted.iter().rev().filter_map(|it| group.shown.get(it)).take(EVENTS_MAX).cloned().collect();
+        each(&alert(rule, aggregates, at, (counted.len() as u64, first, last), &latest, spool)?);
     }
     Ok(())
 }

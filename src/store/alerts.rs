@@ -202,7 +202,7 @@ impl Of<'_> {
         )?;
         for it in &group.matches {
             let value = if has_values { values.get(it.value as usize).map_or("", String::as_str) } else { "" };
-            let (event, title) = group.shown.get(&(it.time, it.key)).map_or((0, ""), |(event, title)| (event.0, &**title));
+            let (event, title) = group.shown.get(&(it.time, it.key)).map_or((0, ""), |it| (it.event.0, &*it.title));
             insert.execute(params![id, it.time, it.key.to_be_bytes(), value, it.steps, event.to_be_bytes(), title, due_ms, self.now])?;
         }
         Ok(id)
