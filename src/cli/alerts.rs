@@ -2,7 +2,7 @@
 
 use super::args::{AlertsCommand, DismissReason, Output};
 use super::exit::{Exit, Failure};
-use super::term;
+use super::{search, term};
 use crate::clock::Clock;
 use crate::event::time;
 use crate::filter::Lists;
@@ -11,10 +11,13 @@ use crate::store::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_ale
 
 pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
     match command {
-        AlertsCommand::List { data, dismissed, output } => {
+        AlertsCommand::List { data, dismissed, rules, since, output } => {
             let mut failed = None;
+            let since_ms = since.as_deref().map(|it| search::point(it, Clock::system().now_ms())).transpose()?;
             list_alerts(&data.dir()?, None, &mut |alert| {
-                if dismissed || !alert.is_dismissed {
+                let is_of_rule = rules.is_empty() || rules.contains(&alert.rule_id);
+                let is_new = since_ms.is_none_or(|at| alert.last_event_time >= at);
+                if is_of_rule && is_new && (dismissed || !alert.is_dismissed) {
                     failed = print(&alert, output).err();
                 }
                 failed.is_none()

@@ -223,6 +223,12 @@ pub(super) enum AlertsCommand {
         /// Those that were dismissed as well.
         #[arg(long)]
         dismissed: bool,
+        /// Only those of this rule. Several: of these.
+        #[arg(long = "rule")]
+        rules: Vec<String>,
+        /// Only those with an event since then: `24h`, `7d`, or a time like 2026-01-02T03:04:05Z.
+        #[arg(long)]
+        since: Option<String>,
         /// How alerts are printed.
         #[arg(long, value_enum, default_value_t)]
         output: Output,

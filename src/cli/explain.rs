@@ -22,6 +22,8 @@ struct Asked {
     suppressions: Vec<Filter>,
     /// The types of event that a rule looks at. None: all.
     types: Option<&'static [EventType]>,
+    /// What a rule takes to alert beside one match.
+    alerts_at: Option<String>,
     output: Output,
 }
 
@@ -60,14 +62,15 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Failure> {
 
 fn asked(args: &ExplainArgs) -> Result<Asked, Failure> {
     let lists = super::data::named_lists(&args.lists)?;
-    let of_filter = |filter| Asked { filter, suppressions: Vec::new(), types: None, output: args.output };
+    let of_filter = |filter| Asked { filter, suppressions: Vec::new(), types: None, alerts_at: None, output: args.output };
     match (&args.rule, &args.filter) {
         (Some(id), _) => {
             let loaded = rules::load(&args.rules, &lists)?;
             rules::report(&loaded.problems);
             let rule = loaded.rules.into_iter().find(|it| it.id == *id);
             let rule = rule.ok_or_else(|| Failure::new(Exit::Usage, format!("no rule has the id `{id}`; `rules list` shows them")))?;
-            Ok(Asked { suppressions: rule.suppressions, types: Some(rule.event_types), ..of_filter(rule.filter) })
+            let alerts_at = rule.alerts_at();
+            Ok(Asked { suppressions: rule.suppressions, types: Some(rule.event_types), alerts_at, ..of_filter(rule.filter) })
         }
         (None, Some(filter)) => Filter::new(filter, &lists).map(of_filter).map_err(|error| Failure::new(Exit::Usage, error)),
         (None, None) => Err(Failure::new(Exit::Usage, "give a filter, or --rule with a rule's id")),
@@ -95,6 +98,7 @@ impl Asked {
         if self.output == Output::Json {
             let line = serde_json::json!({
                 "_id": event.id().to_string(), "matches": matches, "isOfType": is_its_type, "filter": filter, "suppressions": suppressions,
+                "alertsAt": self.alerts_at,
             });
             return out.extend_from_slice(format!("{line}\n").as_bytes());
         }
@@ -104,7 +108,7 @@ impl Asked {
             (false, ..) => format!("does not match: the rule is not for events of type {}", event.event_type().name()),
             (_, false, _) => "does not match".to_owned(),
             (_, true, true) => "matches, and does not count: a suppression of the rule matches as well".to_owned(),
-            (_, true, false) => "matches".to_owned(),
+            (_, true, false) => self.alerts_at.as_ref().map_or("matches".to_owned(), |it| format!("matches; the rule alerts at {it}")),
         };
         out.extend_from_slice(format!("\n{verdict}\n").as_bytes());
         for part in &filter {

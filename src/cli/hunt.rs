@@ -138,9 +138,15 @@ pub(super) fn finish(tally: Tally, set: &RuleSet, output: Output, records: u64, 
     Ok(())
 }
 
+/// Whose alert it is: the rule says, or else its latest event.
 fn user_of(alert: &Alert) -> String {
+    #[derive(serde::Deserialize)]
+    struct Who {
+        user: Option<String>,
+    }
     let user = |(field, value): &(String, String)| (field == "user" && !value.is_empty()).then(|| value.clone());
-    alert.aggregates.iter().find_map(user).unwrap_or_else(|| "unknown".to_owned())
+    let latest = || alert.events.first().and_then(|it| serde_json::from_str::<Who>(it).ok()?.user);
+    alert.aggregates.iter().find_map(user).or_else(latest).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn text_of(alert: &Alert) -> String {

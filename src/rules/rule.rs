@@ -88,6 +88,28 @@ pub struct Rule {
     pub file: PathBuf,
 }
 
+impl Rule {
+    /// What it takes beside one match, for people. None: nothing.
+    pub fn alerts_at(&self) -> Option<String> {
+        let window = spelled(self.window_ms);
+        Some(match &self.trigger {
+            Trigger::Each => return None,
+            Trigger::Threshold(n) => format!("{n} matches within {window}"),
+            Trigger::Distinct(field, n) => format!("{n} different values of {} within {window}", field.path),
+            Trigger::FirstSeen(field, history_ms) => format!("a value of {} that was not there for {}", field.path, spelled(*history_ms)),
+            Trigger::Sequence(steps) => format!("matches of its {} steps, in their order, within {window}", steps.len()),
+            Trigger::Together(steps) => format!("matches of all {} of its rules within {window}", steps.len()),
+        })
+    }
+}
+
+/// A length of time as rules spell it, in the largest unit that needs no fraction.
+fn spelled(ms: i64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let fits = units.iter().find(|(unit_ms, _)| ms % unit_ms == 0);
+    fits.map_or_else(|| format!("{ms} ms"), |(unit_ms, unit)| format!("{}{unit}", ms / unit_ms))
+}
+
 /// The types of event that a rule's `type` names.
 pub(super) fn event_types(kind: &str) -> Option<&'static [EventType]> {
     match kind {

@@ -137,6 +137,10 @@ fn people_are_named_and_what_they_did_is_shown() {
     app.drain();
     let list: Vec<Value> = lines(&run(&app, &["alerts", "list", "--data-dir", "DIR/data", "--output", "json"]).1);
     let id = list[0]["id"].as_str().unwrap();
+    let listed =
+        |more: &[&str]| lines(&run(&app, &[&["alerts", "list", "--data-dir", "DIR/data", "--output", "json"], more].concat()).1).len();
+    assert_eq!([listed(&["--rule", "a"]), listed(&["--rule", "b"])], [1, 0]);
+    assert_eq!([listed(&["--since", "2026-11-24T12:00:00Z"]), listed(&["--since", "2026-11-24T12:00:01Z"])], [1, 0]);
     let data = ["--data-dir", "DIR/data"];
     for (args, what) in [
         (&["dismiss", id, "--reason", "other", "--by", "ada"][..], "--text is empty"),

@@ -164,6 +164,7 @@ fn a_person_sees_which_test_of_a_rule_an_event_fails() {
     let said = of_rule("rule-b", "event-0");
     let tests = said["filter"].as_array().unwrap();
     assert_eq!((&said["matches"], tests.len()), (&json!(false), 3), "{said}");
+    assert_eq!(said["alertsAt"], "5 matches within 1h");
     assert_eq!(tests[1], json!({"depth": 1, "holds": false, "what": "eventName = \"B\"", "values": ["A"]}));
     assert_eq!((&tests[2]["holds"], &tests[2]["values"]), (&json!(true), &json!(["alice"])));
     // Every fourth event comes from the address that the rule does not count.
