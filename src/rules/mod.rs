@@ -28,6 +28,6 @@ pub use rule::{Rule, RuleCase, Trigger};
 pub use set::{Found, Hider, RuleSet};
 pub use spool::Spooled;
 pub use suppression::{Suppression, end_ms, load_suppressions};
-pub use tally::{Bucket, EVENTS_MAX, GROUPS_MAX, Group, Hit, Kept, Tally, decide, shared_json};
+pub use tally::{Bucket, EVENTS_MAX, GROUPS_MAX, Group, Hit, Kept, Shown, Tally, decide, shared_json};
 pub use title::Title;
 pub use window::{Match, tidy};

@@ -45,6 +45,16 @@ pub struct Kept {
     pub json: Option<Spooled>,
 }
 
+/// What a match shows if it is in an alert.
+#[derive(Debug)]
+pub struct Shown {
+    /// The event.
+    pub event: EventId,
+    /// The rule's title with its values.
+    pub title: Arc<str>,
+    json: Option<Spooled>,
+}
+
 /// What one window of one set of aggregate values holds.
 #[derive(Debug, Default)]
 pub struct Bucket {
@@ -93,7 +103,9 @@ pub struct Group {
     /// All of them, where the rule has a state.
     pub matches: Vec<Match>,
     /// What they show, by time and what counts once.
-    pub shown: HashMap<(i64, u128), Kept>,
+    pub shown: HashMap<(i64, u128), Shown>,
+    /// The title of the last of them: most have one.
+    title: Option<Arc<str>>,
 }
 
 /// All matches of a hunt.
@@ -195,12 +207,10 @@ impl Tally {
         let group = groups.entry(hit.aggregates.clone()).or_default();
         let bucket = group.buckets.entry(hit.of.time.div_euclid(rule.window_ms)).or_default();
         let (time, key) = (hit.of.time, hit.of.key);
-        let kept = || {
-            let json = hit.json.as_ref().and_then(|it| self.spool.keep(it));
-            Kept { time, key, event: hit.event, title: Arc::clone(&hit.title), json }
-        };
+        let mut json = || hit.json.as_ref().and_then(|it| self.spool.keep(it));
         bucket.count(time);
         if matches!(rule.trigger, Trigger::Each) {
+            let kept = || Kept { time, key, event: hit.event, title: Arc::clone(&hit.title), json: json() };
             return bucket.keep((time, key), kept);
         }
         if group.matches.len() >= MATCHES_MAX {
@@ -208,7 +218,10 @@ impl Tally {
             return;
         }
         // Which of them an alert shows is known when it is decided.
-        group.shown.entry((time, key)).or_insert_with(kept);
+        group.shown.entry((time, key)).or_insert_with(|| {
+            let title = group.title.take().filter(|it| *it == hit.title).unwrap_or_else(|| Arc::clone(&hit.title));
+            Shown { event: hit.event, title: Arc::clone(group.title.insert(title)), json: json() }
+        });
         if rule.trigger.field().is_none() {
             group.matches.push(hit.of);
         }
@@ -292,7 +305,11 @@ fn alerts(rule: &Rule, aggregates: &[String], mut group: Group, spool: &Spool, e
         let mut keys = HashSet::new();
         counted.retain(|it| keys.insert(it.1));
         let (first, last) = (counted.first().map_or(0, |it| it.0), counted.last().map_or(0, |it| it.0));
-        let latest: Vec<Kept> = counted.iter().rev().filter_map(|it| group.shown.get(it)).take(EVENTS_MAX).cloned().collect();
+        let kept = |it: &(i64, u128)| {
+            let Shown { event, title, json } = group.shown.get(it)?;
+            Some(Kept { time: it.0, key: it.1, event: *event, title: Arc::clone(title), json: json.clone() })
+        };
+        let latest: Vec<Kept> = counted.iter().rev().filter_map(kept).take(EVENTS_MAX).collect();
         each(&alert(rule, aggregates, at, (counted.len() as u64, first, last), &latest, spool)?);
     }
     Ok(())
