@@ -136,8 +136,9 @@ fn is_near(a: &str, b: &str) -> bool {
     if long.len() < SHORT_NAME_CHARS || short.len() + 1 < SHORT_NAME_CHARS {
         return false;
     }
-    // One and several are two fields.
-    is_one_off && short.len() < long.len() && long.strip_suffix('s') != Some(short) || is_swapped(a, b)
+    // One and several are two fields, and so are a first and a second.
+    let is_other = long.strip_suffix('s') == Some(short) || long.bytes().any(|it| !it.is_ascii_alphabetic());
+    is_one_off && short.len() < long.len() && !is_other || is_swapped(a, b)
 }
 
 /// Whether two letters that stand side by side changed places.

@@ -38,6 +38,8 @@ pub(in crate::filter) struct Learnt {
     values: Vec<(u64, u32)>,
     /// Tests that hold: memory that is used again.
     said: Vec<u32>,
+    /// Tests that were asked about this event while there was no room, and whether they hold: the same.
+    asked: HashMap<u32, bool>,
     size: usize,
     events: u64,
     is_full: bool,
@@ -245,9 +247,15 @@ impl Learnt {
     }
 
     /// Asks each filter that is undecided by itself.
-    fn ask_each<R: Row>(&self, many: &Many, at: u32, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
-        for (member, expr) in self.abouts[at as usize].left.iter() {
-            if self.exprs.holds(*expr, &mut |test| many.holds(test, row, scratch)) {
+    fn ask_each<R: Row>(&mut self, many: &Many, at: u32, row: &R, scratch: &mut Scratch, each: &mut dyn FnMut(u32)) {
+        self.asked.clear();
+        // What was asked to find the step is known.
+        let about = &self.abouts[at as usize];
+        self.asked.extend(about.tests.iter().map(|it| (*it, self.said.binary_search(it).is_ok())));
+        let asked = &mut self.asked;
+        let mut ask = |test| *asked.entry(test).or_insert_with(|| many.holds(test, row, scratch));
+        for (member, expr) in about.left.iter() {
+            if self.exprs.holds(*expr, &mut ask) {
                 each(*member);
             }
         }

@@ -185,10 +185,11 @@ mod tests {
     use super::super::Lists;
     use super::*;
     use crate::event::{Col, Context, Event, EventType, Val};
+    use crate::json::{Scanner, Tape};
     use learnt::EVENTS_BETWEEN;
     use std::borrow::Cow;
 
-    const SOURCES: [&str; 8] = [
+    const SOURCES: [&str; 11] = [
         r#"user = "ada" and error matches "^Acc" and ip != null"#,
         r#"error matches "^Acc" and not user = "bob""#,
         r#"(user = "ada" or user = "bob") and not (error = null or error matches "^Acc")"#,
@@ -197,15 +198,30 @@ mod tests {
         r#"error matches nocase "^acc""#,
         r#"user = nocase "ADA" or user = field(error)"#,
         r#"user = null or not user in ("ada", "bob", null)"#,
+        r#"requestParameters.a.b = "x" and eventName != null"#,
+        r#"requestParameters.a like "x" or eventName = field(requestParameters.a)"#,
+        r#"eventName in ("x", "5") and requestParameters.a[0] = "x""#,
+    ];
+    const RECORDS: [&str; 5] = [
+        "{}",
+        r#"{"eventName":"x","requestParameters":{"a":["x"]}}"#,
+        r#"{"eventName":"x","requestParameters":{"a":{"b":["x"]}}}"#,
+        r#"{"eventName":5,"requestParameters":{"a":{"b":"x"}}}"#,
+        r#"{"eventName":["x","y"],"requestParameters":{"a":"x"}}"#,
     ];
 
     /// What filters say together, and each by itself, of events that differ in who, what and where.
     fn compare(many: &Many, filters: &[Filter], scratch: &mut Scratch) {
-        let context = Context::default();
+        let (context, mut scanner, mut tape) = (Context::default(), Scanner::default(), Tape::default());
+        let mut n = 0;
         for user in ["ada", "bob", "eve", "ADA", "", "Throttled"] {
             for error in ["AccessDenied", "accented", "Throttled", ""] {
                 for ip in ["10.1.2.3", "192.0.2.1", ""] {
-                    let mut event = Event::new(EventType::CloudTrail, &context, 0, Cow::Borrowed("{}"));
+                    let raw = RECORDS[n % RECORDS.len()];
+                    n += 1;
+                    scanner.scan(raw.as_bytes(), 0, &mut tape).unwrap();
+                    let mut event = Event::new(EventType::CloudTrail, &context, 0, Cow::Borrowed(raw));
+                    event.tape = Some(&tape);
                     for (col, text) in [(Col::User, user), (Col::Error, error), (Col::Ip, ip)] {
                         if !text.is_empty() {
                             event.set(col, Val::of(text));
@@ -217,7 +233,7 @@ mod tests {
                     found.sort_unstable();
                     let holds = |n: &u32| filters[*n as usize].matches(&event, &mut Scratch::default());
                     let expected: Vec<_> = (0..filters.len() as u32).filter(holds).collect();
-                    assert_eq!(found, expected, "{user} {error} {ip}");
+                    assert_eq!(found, expected, "{user} {error} {ip} {raw}");
                 }
             }
         }
