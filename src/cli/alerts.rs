@@ -99,7 +99,7 @@ fn known(id: &str, is_done: bool, or: &str) -> Result<Exit, Failure> {
     Err(Failure::new(Exit::Bad, format!("there is no alert {id}{or}; `alerts list` shows them")))
 }
 
-fn print(alert: &StoredAlert, output: Output) -> Result<(), Failure> {
+pub(super) fn print(alert: &StoredAlert, output: Output) -> Result<(), Failure> {
     let line = match output {
         Output::Json => serde_json::to_string(alert).map_err(|error| Failure::new(Exit::Bug, error))?,
         Output::Text => {

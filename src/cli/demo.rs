@@ -3,10 +3,10 @@
 use super::args::{DemoArgs, Output};
 use super::exit::{Exit, Failure};
 use super::run::{block_on, print_sum};
-use super::{search, term};
+use super::{alerts, search, term};
 use crate::app::{self, RunOptions};
 use crate::config::Config;
-use crate::store::{SearchOptions, search as search_store};
+use crate::store::{SearchOptions, list_alerts, search as search_store};
 use std::fs;
 
 const SAMPLES: &[(&str, &str)] = &[
@@ -31,6 +31,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<Exit, Failure> {
         "data_dir": data,
         "sources": [{"type": "directory", "name": "demo", "path": samples}],
         "accounts": {"111122223333": {"name": "demo account"}},
+        "rules": {"builtin": true},
     }))
     .map_err(|error| Failure::new(Exit::Bug, error))?;
     let counts = block_on(app::run(config, RunOptions { is_drain: true, ..RunOptions::default() }))??;
@@ -42,12 +43,22 @@ pub(super) fn demo(args: &DemoArgs) -> Result<Exit, Failure> {
     })?;
     term::print(&lines)?;
     print_sum(&counts, Output::Text)?;
-    let data = data.display();
+    term::print(b"\nWhat the built-in rules raised:\n")?;
+    let mut failed = None;
+    list_alerts(&data, None, &mut |alert| {
+        failed = alerts::print(&alert, Output::Text).err();
+        failed.is_none()
+    })?;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    let (data, samples) = (data.display(), samples.display());
     term::print(
         format!(
             "\nThese are sample events. Try:\n  planewatch search 'eventName = \"ConsoleLogin\"' --data-dir {data}\n  \
              planewatch search 'activity = \"read\" and target_kind = \"secret\"' --data-dir {data} --output json\n  \
-             planewatch quarantine list --data-dir {data}\n  planewatch config example > planewatch.yaml    # then: planewatch run -c planewatch.yaml\n"
+             planewatch alerts show ID --data-dir {data}\n  planewatch explain --rule aws-root-activity --file {samples}/console.json\n  \
+             planewatch hunt {samples}\n  planewatch quarantine list --data-dir {data}\n  planewatch config example > planewatch.yaml    # then: planewatch run -c planewatch.yaml\n"
         )
         .as_bytes(),
     )

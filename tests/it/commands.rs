@@ -11,6 +11,7 @@ fn the_demo_shows_events_and_search_answers() {
     assert!(demo.status.success(), "{}", stderr(&demo));
     assert!(stdout(&demo).contains("signin:ConsoleLogin"), "{}", stdout(&demo));
     assert!(stdout(&demo).contains("received 16 = stored 15 + duplicate 0 + quarantined 1 + filtered 0"), "{}", stdout(&demo));
+    assert!(stdout(&demo).contains("aws-root-console-login  Root console login from 203.0.113.99"), "{}", stdout(&demo));
     let data = dir.join("data");
     let found = output(&["search", "eventName = \"ConsoleLogin\"", "--data-dir", data.to_str().unwrap()]);
     assert_eq!(stdout(&found).lines().count(), 4);
