@@ -50,9 +50,6 @@ async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render())
 }
 
-/// What rules count has no source.
-const RULES: &str = "rules";
-
 /// Totals are kept in the state and come from there, so that they outlive the process.
 async fn fill(admin: &Admin) {
     let plain = [
@@ -77,8 +74,8 @@ async fn fill(admin: &Admin) {
         }
     }
     for (rule, (matches, late)) in admin.store.rule_counts().await.unwrap_or_default() {
-        admin.metrics.set(&metrics::RULE_MATCHES, RULES, &rule, matches as f64);
-        admin.metrics.set(&metrics::RULE_LATE, RULES, &rule, late as f64);
+        admin.metrics.set(&metrics::RULE_MATCHES, metrics::RULES, &rule, matches as f64);
+        admin.metrics.set(&metrics::RULE_LATE, metrics::RULES, &rule, late as f64);
     }
     admin.metrics.clear(&metrics::QUARANTINE);
     for (source, reason, n) in admin.store.quarantine_size().await.unwrap_or_default() {

@@ -29,6 +29,9 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+/// The source of what rules count, which has none, and who has them in `/readyz`.
+pub const RULES: &str = "rules";
+
 macro_rules! metrics {
     ($($constant:ident $kind:ident $name:literal $label:expr, $help:literal;)*) => {
         $(#[doc = $help] pub const $constant: Metric = Metric { name: $name, kind: Kind::$kind, label: $label, help: $help };)*

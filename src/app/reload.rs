@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::time::format_ms;
 use crate::filter::{Filter, Lists};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, RULES};
 use crate::pipeline::Drops;
 use crate::rules::{Current, Problem, RuleSet, Source, Suppression, Trouble, load, load_suppressions};
 use crate::sources::Health;
@@ -26,8 +26,6 @@ const EXPIRES_SOON_MS: i64 = 7 * 86_400_000;
 const EXPIRED: &str = "expired";
 /// Files and folders that are looked at, at most; what is beyond is read at the next start.
 const FILES_MAX: usize = 100_000;
-/// Who has it, in `/readyz` and in metrics.
-const RULES: &str = "rules";
 
 /// What was read from files.
 pub(super) struct Loaded {

@@ -5,8 +5,7 @@ use super::exit::{Exit, Failure};
 use super::{search, term};
 use crate::clock::Clock;
 use crate::event::time;
-use crate::filter::Lists;
-use crate::rules::{Source, load, severity_name};
+use crate::rules::{load_builtin, severity_name};
 use crate::store::{NOTES_MAX, StoredAlert, assign_alert, dismiss_alert, list_alerts, note_alert};
 
 pub(super) fn alerts(command: AlertsCommand) -> Result<Exit, Failure> {
@@ -80,8 +79,7 @@ fn said(what: &str, text: &str) -> Result<(), Failure> {
 /// What the rule wants looked at, and what people did.
 fn people(alert: &StoredAlert) -> Vec<String> {
     let mut lines = Vec::new();
-    let builtin = load(&[Source::Builtin], &Lists::default()).rules.into_iter().find(|it| it.id == alert.rule_id);
-    lines.extend(builtin.map(|it| it.description));
+    lines.extend(load_builtin(&alert.rule_id).map(|it| it.description));
     lines.extend(alert.assignee.as_ref().map(|it| format!("assigned to {it}")));
     lines.extend(alert.notes.iter().map(|it| format!("note {it}")));
     if let (Some(at), Some(by)) = (alert.dismissed_at, &alert.dismissed_by) {

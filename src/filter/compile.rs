@@ -156,13 +156,9 @@ fn needs_raw(node: &Node) -> bool {
     cols.contains(&Col::Raw) || cols.contains(&Col::RawText)
 }
 
-/// Members of `CloudTrail` records that a column repeats: where the member is this (non-empty) text, so is the column.
+/// Members of `CloudTrail` records of which columns repeat this (non-empty) text, beside those of [`column::repeating`]; such a
+/// column may have its text from elsewhere as well.
 const MIRRORS: &[(&str, &[Col])] = &[
-    ("eventName", &[Col::Action]),
-    ("eventSource", &[Col::Service]),
-    ("errorCode", &[Col::Error]),
-    ("errorMessage", &[Col::ErrorMessage]),
-    ("userAgent", &[Col::UserAgent]),
     ("sourceIPAddress", &[Col::Ip, Col::SrcHost]),
     ("recipientAccountId", &[Col::AccountId]),
     ("userIdentity.type", &[Col::UserType]),
@@ -170,6 +166,12 @@ const MIRRORS: &[(&str, &[Col])] = &[
     ("userIdentity.accessKeyId", &[Col::AccessKey]),
     ("userIdentity.accountId", &[Col::ActorAccountId]),
 ];
+
+/// The columns of which one has the text of this member.
+fn mirrors(member: &str) -> Option<Vec<Col>> {
+    let several = || MIRRORS.iter().find(|(name, _)| *name == member).map(|(_, cols)| cols.to_vec());
+    column::repeating(member).map(|col| vec![col]).or_else(several)
+}
 
 /// What an event must pass to pass this, looking at columns alone. None: nothing is known.
 fn necessary(node: &Node) -> Option<Node> {
@@ -185,9 +187,9 @@ fn necessary(node: &Node) -> Option<Node> {
                 return None;
             };
             let dotted = Path(path.clone()).dotted()?;
-            let (_, cols) = MIRRORS.iter().find(|(name, _)| *name == dotted)?;
+            let cols = mirrors(&dotted)?;
             let is_said = matchers.iter().all(|it| matches!(it, Matcher::Equal(text) | Matcher::Inside(text, _) if !text.is_empty()));
-            is_said.then(|| Node::Test { targets: cols.iter().copied().map(Target::Column).collect(), check: check.clone() })
+            is_said.then(|| Node::Test { targets: cols.into_iter().map(Target::Column).collect(), check: check.clone() })
         }
     }
 }
@@ -334,11 +336,6 @@ impl Compiler<'_> {
 /// Names that stand for other fields.
 pub(super) fn aliases() -> impl Iterator<Item = &'static str> {
     ALIASES.keys().copied()
-}
-
-/// Whether a name stands for other fields.
-pub(super) fn is_alias(dotted: &str) -> bool {
-    ALIASES.contains_key(dotted)
 }
 
 /// EVENT.md, "Where a filter looks": a field or an alias, else the path in the native record.

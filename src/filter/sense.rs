@@ -1,7 +1,7 @@
 //! Tests that can never be true, and fields that nothing has: said when a filter is written, not found out when it is needed.
 
 use super::ast::{Op, Path, Segment, Test, Value};
-use super::compile::{Target, aliases, is_alias};
+use super::compile::{Target, aliases};
 use super::error::{FilterError, nearest};
 use super::value::Ordinal;
 use crate::event::column::{COLUMNS, Kind};
@@ -112,7 +112,7 @@ pub(super) fn check_path(source: &str, at: usize, path: &Path) -> Result<(), Fil
 /// The field's first name, where it is nearly one that there is, and that one.
 fn slip(path: &Path) -> Option<(&str, &'static str)> {
     let Some(Segment::Name(name)) = path.0.first() else { return None };
-    if FIELDS.contains(name.as_str()) || path.dotted().is_some_and(|it| is_alias(&it)) {
+    if FIELDS.contains(name.as_str()) {
         return None;
     }
     let mut near = FIELDS.iter().copied().filter(|it| it.eq_ignore_ascii_case(name)).collect::<Vec<_>>();

@@ -104,7 +104,7 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
     if file.aggregate_fields.len() > AGGREGATES_MAX {
         return Err(format!("aggregate_fields: at most {AGGREGATES_MAX}"));
     }
-    Title::check(&file.title)?;
+    let title = Title::checked(&file.title)?;
     let compile = |key: &str, source: &str| Filter::new(source, lists).map_err(|error| format!("{key}:\n{error}"));
     let trigger = trigger(&file, &compile)?;
     let filter = match (&file.filter, trigger.steps()) {
@@ -130,7 +130,7 @@ pub(super) fn rule(text: &str, path: &Path, lists: &Lists) -> Result<Rule, Strin
         cases: file.tests.into_iter().map(case).collect::<Result<_, _>>()?,
         file: path.to_owned(),
         id: file.id,
-        title: Title::new(&file.title),
+        title,
         description: file.description,
         tags: file.tags,
     })

@@ -76,6 +76,13 @@ pub fn load(sources: &[Source], lists: &Lists) -> Loaded {
     loaded
 }
 
+/// The built-in rule of that id, after which its file is named: the others are not read.
+pub fn load_builtin(id: &str) -> Option<Rule> {
+    let (name, text) =
+        builtin::FILES.iter().find(|(name, _)| is_rule_file(Path::new(name)) && Path::new(name).file_stem() == Some(id.as_ref()))?;
+    file::rule(text, &Path::new(BUILTIN).join(name), &Lists::default()).ok()
+}
+
 fn is_rule_file(path: &Path) -> bool {
     path.extension().is_some_and(|it| it == "yaml" || it == "yml")
 }

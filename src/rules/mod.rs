@@ -22,7 +22,7 @@ mod window;
 pub use advice::{Preview, Tallied, never_again};
 pub use alert::{Alert, severity_name};
 pub use current::Current;
-pub use load::{Loaded, Problem, Source, load};
+pub use load::{Loaded, Problem, Source, load, load_builtin};
 pub use own::{TROUBLE_WINDOW_MS, Trouble};
 pub use rule::{Rule, RuleCase, Trigger};
 pub use set::{Found, Hider, RuleSet};

@@ -30,7 +30,7 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// What hides their matches.
     pub suppressions: Vec<Suppression>,
-    /// By the rule's number, whether it has filters of its own that hide.
+    /// By the rule's number, whether it has filters of its own that hide: close together, as rules are not.
     have_own: Vec<bool>,
     /// In groups, as [`EventType::ALL`] has them.
     many: Many,
@@ -52,9 +52,9 @@ impl RuleSet {
         Self { suppressions, ..self }
     }
 
-    /// What hides this rule's match of the event, if anything does: the rule's own filters, else a suppression.
+    /// What hides this rule's match of the event that `scratch` was last used for, if anything does: the rule's own filters,
+    /// else a suppression.
     pub fn hidden_by(&self, rule: &Rule, event: &impl Row, now: i64, scratch: &mut Scratch) -> Option<Hider> {
-        scratch.next_event();
         if rule.suppressions.iter().any(|it| it.matches_again(event, scratch)) {
             return Some(Hider::Rule);
         }

@@ -1,15 +1,15 @@
 //! Titles of alerts: a text in which `{{field}}` stands for a value of the event.
 
 use crate::event::Row;
-use crate::filter::{Field, Scratch};
+use crate::filter::{Field, FilterError, Scratch};
 
 /// A title, its fields resolved once.
 #[derive(Debug, Clone)]
 pub struct Title {
     /// As it was written.
     pub text: String,
-    /// Text, and the field behind it; a name that is no field is none.
-    parts: Vec<(String, Option<Field>)>,
+    /// Text, and the field behind it, or why it is none.
+    parts: Vec<(String, Result<Field, FilterError>)>,
     rest: String,
 }
 
@@ -24,21 +24,23 @@ impl Title {
                 plain.push_str("{{");
                 continue;
             };
-            parts.push((std::mem::take(&mut plain), Field::new(path.trim()).ok()));
+            parts.push((std::mem::take(&mut plain), Field::new(path.trim())));
             rest = behind;
         }
         Self { text: text.to_owned(), parts, rest: plain + rest }
     }
 
-    /// Why a title cannot be meant: a field that is nearly one that there is, or no field at all.
-    pub(super) fn check(text: &str) -> Result<(), String> {
-        let mut rest = text;
-        while let Some((_, after)) = rest.split_once("{{") {
-            let (path, behind) = after.split_once("}}").ok_or("title: `{{` without `}}`; write {{user}}")?;
-            Field::new(path.trim()).map_err(|error| format!("title:\n{error}"))?;
-            rest = behind;
+    /// Reads the title of a rule of ours, where slips are refused: a field that is nearly one that there is, or none, or no end.
+    pub(super) fn checked(text: &str) -> Result<Self, String> {
+        let title = Self::new(text);
+        if let Some(error) = title.parts.iter().find_map(|(_, field)| field.as_ref().err()) {
+            return Err(format!("title:\n{error}"));
         }
-        Ok(())
+        // What was read leaves these only where they are not closed.
+        if title.rest.contains("{{") {
+            return Err("title: `{{` without `}}`; write {{user}}".to_owned());
+        }
+        Ok(title)
     }
 
     /// The title of an event's alert; a missing value reads `unknown`.

@@ -25,9 +25,9 @@ pub(super) type Named = (EventId, i64);
 
 /// Names the latest events of an alert; its title is that of the latest.
 pub(super) fn keep(tx: &Transaction<'_>, alert: &str, events: &[Kept]) -> Result<(), StoreError> {
-    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO evidence VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO evidence VALUES (?1, ?2, ?3, ?4, ?5, NULL)")?;
     for it in events {
-        insert.execute(params![alert, it.time, it.key.to_be_bytes(), it.event.0.to_be_bytes(), it.title, None::<&str>])?;
+        insert.execute(params![alert, it.time, it.key.to_be_bytes(), it.event.0.to_be_bytes(), it.title])?;
     }
     tx.prepare_cached(
         "DELETE FROM evidence WHERE alert = ?1 AND (time, key) NOT IN

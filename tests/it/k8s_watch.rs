@@ -2,8 +2,8 @@
 
 use crate::support::kube::{Kube, Who};
 use crate::support::planted::Planted;
+use crate::support::wait_for;
 use crate::support::watch::{Watch, assert_no_repeats, churn, grant, key, seen};
-use crate::support::{lines, output, stdout, wait_for};
 use serde_json::json;
 
 #[test]
@@ -147,7 +147,7 @@ fn a_dead_watch_is_seen_everywhere_and_lives_again() {
     assert_eq!(seen(&[&watch], "before"), [10; 3]);
     assert_no_repeats(&[&watch]);
     watch.stop();
-    let alerts = lines(&stdout(&output(&["alerts", "list", "--data-dir", watch.app.data().to_str().unwrap(), "--output", "json"])));
+    let alerts = watch.app.alerts();
     assert!(alerts.iter().any(|it| it["ruleId"] == "k8s-watch-down"), "{alerts:?}");
 }
 

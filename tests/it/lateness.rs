@@ -27,7 +27,7 @@ fn app(settings: &Value) -> TestApp {
 }
 
 fn alerts(app: &TestApp) -> Vec<String> {
-    let found = lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let found = app.alerts();
     let mut rules: Vec<_> = found.iter().map(|it| it["ruleId"].as_str().unwrap().to_owned()).collect();
     rules.sort();
     rules

@@ -1,7 +1,7 @@
 //! Rules, lists and suppressions are read again while the service runs: whole or not at all, and no event is lost.
 
 use crate::support::aws::{free_port, http};
-use crate::support::{TestApp, lines, object, output, planewatch, record, stdout, wait_for};
+use crate::support::{TestApp, object, planewatch, record, wait_for};
 use serde_json::{Value, json};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ impl Service {
     }
 
     fn alerts(&self) -> Vec<Value> {
-        lines(&stdout(&output(&["alerts", "list", "--data-dir", self.app.data().to_str().unwrap(), "--output", "json"])))
+        self.app.alerts()
     }
 
     fn count(&self, rule: &str) -> u64 {
@@ -158,7 +158,7 @@ fn a_source_that_is_down_becomes_an_alert() {
     // A watch raises alerts of its own; that its name begins the other's must not silence that.
     let app = app.source(json!({"type": "k8s_watch", "name": "host", "cluster": "c", "kubeconfig": "/no/such/file"}));
     let mut child = planewatch(&["run", "-c", app.config().to_str().unwrap()]).spawn().unwrap();
-    let alerts = || lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let alerts = || app.alerts();
     wait_for("the alert", || app.data().join("state.db").exists() && alerts().iter().any(|it| it["ruleId"] == "planewatch-source-down"));
     child.kill().unwrap();
     child.wait().unwrap();

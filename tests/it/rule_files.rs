@@ -1,7 +1,7 @@
 //! Rules in files as people keep and change them: names, places, slips, tests.
 
 use crate::support::aws::{free_port, http};
-use crate::support::{TestApp, lines, object, output, planewatch, record, stderr, stdout, wait_for};
+use crate::support::{TestApp, lines, object, planewatch, record, wait_for};
 use serde_json::{Value, json};
 
 fn rule(id: &str, more: &str) -> String {
@@ -10,14 +10,8 @@ fn rule(id: &str, more: &str) -> String {
     )
 }
 
-fn run(app: &TestApp, args: &[&str]) -> (i32, String, String) {
-    let args: Vec<String> = args.iter().map(|it| it.replace("DIR", app.dir.path().to_str().unwrap())).collect();
-    let output = planewatch(&args.iter().map(String::as_str).collect::<Vec<_>>()).output().unwrap();
-    (output.status.code().unwrap(), stdout(&output), stderr(&output))
-}
-
 fn ids(app: &TestApp, args: &[&str]) -> Vec<String> {
-    let (_, out, _) = run(app, &[&["rules", "list", "--output", "json"], args].concat());
+    let (_, out, _) = app.run(&[&["rules", "list", "--output", "json"], args].concat());
     lines(&out).iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -30,18 +24,18 @@ fn what_is_hidden_is_no_rule_and_a_file_replaces_a_built_in_one() {
     std::os::unix::fs::symlink("..data/a.yaml", app.path("cm/a.yaml")).unwrap();
     app.file("cm/.git/old.yaml", rule("a", ""));
     app.file("cm/.#a.yaml", "half a");
-    assert_eq!(run(&app, &["rules", "list", "--rules", "DIR/cm"]).2, "", "nothing that does not load");
+    assert_eq!(app.run(&["rules", "list", "--rules", "DIR/cm"]).2, "", "nothing that does not load");
     assert_eq!(ids(&app, &["--rules", "DIR/cm"]), ["a"]);
 
-    let (code, text, _) = run(&app, &["rules", "show", "aws-root-activity"]);
+    let (code, text, _) = app.run(&["rules", "show", "aws-root-activity"]);
     assert!(code == 0 && text.contains("\nid: aws-root-activity") || text.starts_with("id: aws-root-activity"), "{text}");
     app.file("own/root.yaml", rule("aws-root-activity", "enabled: false\n"));
-    let (_, out, error) = run(&app, &["rules", "list", "--rules", "builtin", "--rules", "DIR/own", "--output", "json"]);
+    let (_, out, error) = app.run(&["rules", "list", "--rules", "builtin", "--rules", "DIR/own", "--output", "json"]);
     let found: Vec<_> = lines(&out).into_iter().filter(|it| it["id"] == "aws-root-activity").collect();
     assert_eq!((found.len(), &found[0]["enabled"], error.as_str()), (1, &json!(false), ""));
 
     app.file("own/twice.yaml", rule("aws-root-activity", ""));
-    let (_, _, error) = run(&app, &["rules", "list", "--rules", "DIR/own"]);
+    let (_, _, error) = app.run(&["rules", "list", "--rules", "DIR/own"]);
     assert!(error.contains("twice.yaml: not loaded") && error.contains("root.yaml has a rule with the id"), "{error}");
 }
 
@@ -55,19 +49,19 @@ fn slips_are_said_before_a_rule_is_in_use() {
         ("say what is expected", "tests: [{event: a.json}]\n"),
     ] {
         app.file("r/a.yaml", rule("a", more));
-        let (code, _, error) = run(&app, &["rules", "lint", "--rules", "DIR/r"]);
+        let (code, _, error) = app.run(&["rules", "lint", "--rules", "DIR/r"]);
         assert!(code == 1 && error.contains(what), "{more}: {code} {error}");
     }
     for title in ["{{userr}} did", "{{user did"] {
         app.file("r/a.yaml", rule("a", "").replace("title: \"a\"", &format!("title: \"{title}\"")));
-        let (code, _, error) = run(&app, &["rules", "lint", "--rules", "DIR/r"]);
+        let (code, _, error) = app.run(&["rules", "lint", "--rules", "DIR/r"]);
         assert!(code == 1 && error.contains("title:"), "{title}: {code} {error}");
     }
     app.file("r/a.yaml", rule("a", "tests: [{event: none.json, matches: true}]\n"));
-    let (code, _, error) = run(&app, &["rules", "lint", "--rules", "DIR/r"]);
+    let (code, _, error) = app.run(&["rules", "lint", "--rules", "DIR/r"]);
     assert!(code == 1 && error.contains("none.json: there is no such file") && error.contains("that it does not match"), "{error}");
     for args in [["hunt", "DIR/r/a.yaml", "--rules", "DIR/none"], ["rules", "list", "--rules", "bultin"]] {
-        let (code, _, error) = run(&app, &args);
+        let (code, _, error) = app.run(&args);
         assert!(code == 64 && error.contains("no such file or folder"), "{args:?}: {code} {error}");
     }
 }
@@ -79,7 +73,7 @@ fn tests_of_a_rule_count_alerts_and_what_the_rule_itself_suppresses() {
     app.file("r/four.json", json!({ "Records": events }).to_string());
     let test = |more: &str| {
         app.file("r/a.yaml", rule("a", more));
-        let (code, out, _) = run(&app, &["rules", "test", "--rules", "DIR/r"]);
+        let (code, out, _) = app.run(&["rules", "test", "--rules", "DIR/r"]);
         (code, out)
     };
     assert_eq!(test("threshold: 4\ntests: [{event: four.json, matches: true, alerts: 1}]\n").0, 0);
@@ -94,14 +88,14 @@ fn a_rule_in_shadow_is_promoted_however_it_is_quoted_or_it_is_said_why_not() {
     let app = TestApp::new();
     for state in ["state: \"shadow\"", "state: 'shadow' # for now", "state : shadow"] {
         app.file("r/a.yaml", rule("a", &format!("{state}\n")));
-        let (code, _, error) = run(&app, &["rules", "promote", "a", "--rules", "DIR/r"]);
+        let (code, _, error) = app.run(&["rules", "promote", "a", "--rules", "DIR/r"]);
         assert_eq!(code, 0, "{state}: {error}");
-        let (_, out, _) = run(&app, &["rules", "list", "--rules", "DIR/r", "--output", "json"]);
+        let (_, out, _) = app.run(&["rules", "list", "--rules", "DIR/r", "--output", "json"]);
         assert_eq!(lines(&out)[0]["live"], true, "{state}");
     }
     let flow = "{id: a, title: t, severity: 2, type: CloudTrail, description: d, filter: 'user = \"x\"', state: shadow}";
     app.file("r/a.yaml", flow);
-    let (code, _, error) = run(&app, &["rules", "promote", "a", "--rules", "DIR/r"]);
+    let (code, _, error) = app.run(&["rules", "promote", "a", "--rules", "DIR/r"]);
     assert!(code == 1 && error.contains("has no line `state: shadow`"), "{error}");
     assert_eq!(std::fs::read_to_string(app.path("r/a.yaml")).unwrap(), flow);
 }
@@ -116,7 +110,7 @@ fn what_does_not_load_at_the_start_is_seen_wherever_one_looks() {
     let app =
         app.with("rules", json!({"builtin": false, "directories": [rules]})).with("admin", json!({"listen": format!("127.0.0.1:{port}")}));
     let mut child = planewatch(&["run", "-c", app.config().to_str().unwrap()]).spawn().unwrap();
-    let alerts = || lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let alerts = || app.alerts();
     wait_for("the alert", || app.data().join("state.db").exists() && !alerts().is_empty());
     let (status, ready) = http(port, "GET", "/readyz", "").unwrap();
     child.kill().unwrap();
@@ -135,10 +129,10 @@ fn people_are_named_and_what_they_did_is_shown() {
     let rules = app.path("rules");
     let app = app.with("rules", json!({"builtin": false, "directories": [rules]}));
     app.drain();
-    let list: Vec<Value> = lines(&run(&app, &["alerts", "list", "--data-dir", "DIR/data", "--output", "json"]).1);
+    let list: Vec<Value> = app.alerts();
     let id = list[0]["id"].as_str().unwrap();
     let listed =
-        |more: &[&str]| lines(&run(&app, &[&["alerts", "list", "--data-dir", "DIR/data", "--output", "json"], more].concat()).1).len();
+        |more: &[&str]| lines(&app.run(&[&["alerts", "list", "--data-dir", "DIR/data", "--output", "json"], more].concat()).1).len();
     assert_eq!([listed(&["--rule", "a"]), listed(&["--rule", "b"])], [1, 0]);
     assert_eq!([listed(&["--since", "2026-11-24T12:00:00Z"]), listed(&["--since", "2026-11-24T12:00:01Z"])], [1, 0]);
     let data = ["--data-dir", "DIR/data"];
@@ -148,7 +142,7 @@ fn people_are_named_and_what_they_did_is_shown() {
         (&["note", id, "", "--by", "ada"], "the note is empty"),
         (&["note", id, "x", "--by", ""], "--by is empty"),
     ] {
-        let (code, _, error) = run(&app, &[&["alerts"], args, &data[..]].concat());
+        let (code, _, error) = app.run(&[&["alerts"], args, &data[..]].concat());
         assert!(code == 64 && error.contains(what), "{args:?}: {code} {error}");
     }
     for args in [
@@ -156,9 +150,9 @@ fn people_are_named_and_what_they_did_is_shown() {
         &["note", id, "asked bob", "--by", "ada"],
         &["dismiss", id, "--reason", "other", "--text", "a drill", "--by", "ada"],
     ] {
-        assert_eq!(run(&app, &[&["alerts"], args, &data[..]].concat()).0, 0, "{args:?}");
+        assert_eq!(app.run(&[&["alerts"], args, &data[..]].concat()).0, 0, "{args:?}");
     }
-    let (_, text, _) = run(&app, &[&["alerts", "show", id], &data[..]].concat());
+    let (_, text, _) = app.run(&[&["alerts", "show", id], &data[..]].concat());
     for wanted in ["assigned to bob", "ada: asked bob", "by ada, OTHER: a drill"] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }

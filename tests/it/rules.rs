@@ -382,7 +382,7 @@ fn the_events_of_an_alert_outlive_the_stored_events() {
     app.file("files/0.json", crate::support::record("event-0", "2026-01-02T03:04:05Z", "ListThings").to_string());
     app.drain();
     let events = || {
-        let found = lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+        let found = app.alerts();
         found.into_iter().find(|it| it["ruleId"] == "each").unwrap()["events"].clone()
     };
     let before = events();

@@ -1,6 +1,6 @@
 //! What a person does with rules and suppressions: try, promote, preview, add.
 
-use crate::support::{TestApp, lines, object, output, planewatch, record, stderr, stdout};
+use crate::support::{TestApp, lines, object, record};
 use serde_json::{Value, json};
 
 const TIME: &str = "2026-11-24T12:00:00Z";
@@ -30,38 +30,32 @@ fn app() -> TestApp {
     app
 }
 
-fn run(app: &TestApp, args: &[&str]) -> (i32, String, String) {
-    let args: Vec<String> = args.iter().map(|it| it.replace("DIR", app.dir.path().to_str().unwrap())).collect();
-    let output = planewatch(&args.iter().map(String::as_str).collect::<Vec<_>>()).output().unwrap();
-    (output.status.code().unwrap(), stdout(&output), stderr(&output))
-}
-
 #[test]
 fn a_rule_is_tried_on_stored_events_and_promoted() {
     let app = app();
     let rules = ["--rules", "DIR/rules", "--list", "people=DIR/people.txt", "--output", "json"];
     let tried = |id: &str| {
-        let (code, out, error) = run(&app, &[&["rules", "try", id, "--data-dir", "DIR/data"], &rules[..]].concat());
+        let (code, out, error) = app.run(&[&["rules", "try", id, "--data-dir", "DIR/data"], &rules[..]].concat());
         assert_eq!(code, 0, "{error}");
         lines(&out)
     };
     // What it finds is what live evaluation found.
-    let live = lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let live = app.alerts();
     let a = tried("rule-a");
     assert_eq!((a.len(), a[0]["count"].as_u64(), &a[0]["id"]), (1, Some(20), &live[0]["id"]));
     assert_eq!(live.len(), 1, "a rule in shadow raises nothing");
     let b = tried("rule-b");
     assert_eq!((b.len(), b[0]["count"].as_u64(), b[0]["events"].as_array().unwrap().len()), (1, Some(20), 10));
-    let (code, _, error) = run(&app, &[&["rules", "try", "rule-c", "--data-dir", "DIR/data"], &rules[..]].concat());
+    let (code, _, error) = app.run(&[&["rules", "try", "rule-c", "--data-dir", "DIR/data"], &rules[..]].concat());
     assert!(code == 64 && error.contains("no rule has the id `rule-c`"), "{code} {error}");
 
-    let promote = |id: &str| run(&app, &[&["rules", "promote", id], &rules[..]].concat());
+    let promote = |id: &str| app.run(&[&["rules", "promote", id], &rules[..]].concat());
     assert_eq!(promote("rule-b").0, 0);
     let text = std::fs::read_to_string(app.path("rules/b.yaml")).unwrap();
     assert!(text.contains("state: live\n") && text.contains("# kept"), "{text}");
     let (code, _, error) = promote("rule-b");
     assert!(code == 1 && error.contains("live already"), "{error}");
-    let (code, _, error) = run(&app, &["rules", "promote", "aws-root-console-login"]);
+    let (code, _, error) = app.run(&["rules", "promote", "aws-root-console-login"]);
     assert!(code == 1 && error.contains("built in"), "{code} {error}");
 }
 
@@ -70,7 +64,7 @@ fn a_suppression_is_looked_at_before_it_is_saved() {
     let app = app();
     let preview = |filter: &str, more: &[&str]| -> Value {
         let (code, out, error) =
-            run(&app, &[&["suppressions", "preview", filter, "--data-dir", "DIR/data", "--output", "json"], more].concat());
+            app.run(&[&["suppressions", "preview", filter, "--data-dir", "DIR/data", "--output", "json"], more].concat());
         assert_eq!(code, 0, "{error}");
         serde_json::from_str(&out).unwrap()
     };
@@ -88,7 +82,7 @@ fn a_suppression_is_looked_at_before_it_is_saved() {
 
     let add = |id: &str, filter: &str, more: &[&str]| {
         let args = ["suppressions", "add", id, "--folder", "DIR/quiet", "--filter", filter, "--owner", "ada", "--reason", "it is known"];
-        run(&app, &[&args, more].concat())
+        app.run(&[&args, more].concat())
     };
     std::fs::create_dir(app.path("quiet")).unwrap();
     for (id, filter, more, expected) in [
@@ -104,7 +98,7 @@ fn a_suppression_is_looked_at_before_it_is_saved() {
     let (code, _, error) = add("alice-a", better, &["--rule", "rule-a", "--expires", "2099-01-31", "--by", "bob"]);
     assert_eq!(code, 0, "{error}");
     assert_eq!(add("alice-a", better, &[]).0, 1, "it is there already");
-    let (code, out, error) = run(&app, &["suppressions", "list", "--suppressions", "DIR/quiet", "--output", "json"]);
+    let (code, out, error) = app.run(&["suppressions", "list", "--suppressions", "DIR/quiet", "--output", "json"]);
     assert_eq!(code, 0, "{error}");
     let saved: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&saved["filter"], &saved["rules"], &saved["createdBy"]), (&json!(better), &json!(["rule-a"]), &json!("bob")));
@@ -120,9 +114,9 @@ fn a_suppression_is_looked_at_before_it_is_saved() {
 #[test]
 fn an_alert_is_given_to_a_person_and_noted() {
     let app = app();
-    let list = || lines(&stdout(&output(&["alerts", "list", "--data-dir", app.data().to_str().unwrap(), "--output", "json"])));
+    let list = || app.alerts();
     let id = list()[0]["id"].as_str().unwrap().to_owned();
-    let alerts = |args: &[&str]| run(&app, &[&["alerts"], args, &["--data-dir", "DIR/data"]].concat());
+    let alerts = |args: &[&str]| app.run(&[&["alerts"], args, &["--data-dir", "DIR/data"]].concat());
     assert_eq!(alerts(&["assign", &id, "ada"]).0, 0);
     assert_eq!(alerts(&["note", &id, "looked at \"it\"", "--by", "bob"]).0, 0);
     assert_eq!(alerts(&["note", &id, "harmless", "--by", "ada"]).0, 0);
@@ -140,7 +134,7 @@ fn an_alert_is_given_to_a_person_and_noted() {
 fn a_person_sees_which_test_of_a_rule_an_event_fails() {
     let app = app();
     app.file("more/c.yaml", rule("rule-c", "eventName = \"A\"", "suppressions: ['ip = \"192.0.2.1\"']\n"));
-    let explain = |args: &[&str]| run(&app, &[&["explain"], args].concat());
+    let explain = |args: &[&str]| app.run(&[&["explain"], args].concat());
     let of_rule = |id: &str, event: &str| {
         let (code, out, error) = explain(&[
             "--rule",

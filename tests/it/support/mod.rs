@@ -124,6 +124,18 @@ impl TestApp {
         sum
     }
 
+    /// Runs a command in which `DIR` stands for the folder; its exit code, output and errors.
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let args: Vec<String> = args.iter().map(|it| it.replace("DIR", self.dir.path().to_str().unwrap())).collect();
+        let output = planewatch(&args.iter().map(String::as_str).collect::<Vec<_>>()).output().unwrap();
+        (output.status.code().unwrap(), stdout(&output), stderr(&output))
+    }
+
+    /// `alerts list`, as JSON. Nothing while there is no store yet.
+    pub(crate) fn alerts(&self) -> Vec<Value> {
+        lines(&stdout(&output(&["alerts", "list", "--data-dir", self.data().to_str().unwrap(), "--output", "json"])))
+    }
+
     /// `search`, as JSON.
     pub(crate) fn search(&self, filter: &str) -> Vec<Value> {
         let data = self.data();
